@@ -1,0 +1,35 @@
+/* One ELF object that stacks pass through: opened, checked to be the very build that ran, and asked for names.
+ *
+ * Addresses are those of the file (run-time address minus load address). Separate debug files are looked for under
+ * /usr/lib/debug, on this machine only. Single-threaded, as everything in the tool. */
+#ifndef CLI_ELF_FILE_H
+#define CLI_ELF_FILE_H
+
+#include "cli/strings.h"
+#include "core/resolve.h"
+
+#include <stdint.h>
+
+struct cw_elf_file;
+
+/* What must be known of a file before its names are trusted. */
+struct cw_elf_identity {
+    const uint8_t *build_id; /* of the object that ran, build_id_len 0: it had none */
+    uint8_t build_id_len;
+    uint64_t not_after_ns; /* CLOCK_REALTIME: without build-ids, a file changed later than this is another one */
+};
+
+/* NULL when the file is not there, is no ELF executable or library, or is another build. */
+struct cw_elf_file *cw_elf_file_open(const char *path, const struct cw_elf_identity *identity);
+
+/* Symbols at an address, innermost first: how many, at most max; from the debug information where there is some, else
+ * the function's name from the symbol table; 0 when neither knows. `arena` owns the strings. */
+unsigned cw_elf_file_lookup(struct cw_elf_file *file, uint64_t address, struct cw_symbol *ret, unsigned max,
+                            struct cw_arena *arena);
+
+/* Size of the file: about what keeping it open takes of the address space. */
+uint64_t cw_elf_file_bytes(const struct cw_elf_file *file);
+
+void cw_elf_file_close(struct cw_elf_file *file);
+
+#endif

@@ -1,0 +1,219 @@
+#define _GNU_SOURCE /* setns */
+#include "cli/kernel.h"
+
+#include "core/truth.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct dump {
+    struct cw_sock *socks;
+    size_t count, room;
+};
+
+static int keep(void *ctx, const struct cw_sock *sock)
+{
+    struct dump *dump = ctx;
+
+    if (dump->count == dump->room) {
+        size_t room = dump->room ? 2 * dump->room : 512;
+        struct cw_sock *more = realloc(dump->socks, room * sizeof *more);
+        if (!more)
+            return -ENOMEM;
+        dump->socks = more;
+        dump->room = room;
+    }
+    dump->socks[dump->count++] = *sock;
+    return 0;
+}
+
+/* A sock_diag socket in the network namespace of the process: an fd, or negative errno. */
+static int open_diag(pid_t pid)
+{
+    char path[64];
+    struct stat ours, theirs;
+    int own = -1, other = -1, fd = -1;
+
+    snprintf(path, sizeof path, "/proc/%d/ns/net", (int)pid);
+    if (stat("/proc/self/ns/net", &ours) == 0 && stat(path, &theirs) == 0 && ours.st_ino != theirs.st_ino) {
+        own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+        other = open(path, O_RDONLY | O_CLOEXEC);
+        if (own < 0 || other < 0 || setns(other, CLONE_NEWNET) < 0)
+            fd = -errno;
+        else
+            fd = 0;
+    } else {
+        fd = 0;
+    }
+    if (fd == 0) {
+        fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+        if (fd < 0)
+            fd = -errno;
+        if (own >= 0 && setns(own, CLONE_NEWNET) < 0 && fd >= 0) {
+            /* /proc and files are reached as before; only sockets opened later would be in the wrong place. */
+            fprintf(stderr, "cwguard: warning: cannot return to the own network namespace: %s\n", strerror(errno));
+        }
+    }
+    if (own >= 0)
+        close(own);
+    if (other >= 0)
+        close(other);
+    return fd;
+}
+
+static int dump_family(int fd, uint8_t family, struct dump *dump)
+{
+    char request[CW_DIAG_REQUEST_BYTES];
+    static char answer[65536];
+    size_t n = cw_diag_request(request, family, 1u << TCP_CLOSE_WAIT | 1u << TCP_LISTEN, 0);
+    int result = 0;
+
+    if (send(fd, request, n, 0) < 0)
+        return -errno;
+    while (result == 0) {
+        ssize_t got = recv(fd, answer, sizeof answer, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -errno;
+        result = cw_diag_parse(answer, (size_t)got, keep, dump);
+    }
+    /* A kernel without IPv6 has no answer for it. */
+    return result == 1 || (family == AF_INET6 && result == -ENOENT) ? 0 : result;
+}
+
+/* Both families; dump->socks is to be freed. */
+static int dump_all(pid_t pid, struct dump *dump)
+{
+    const struct timeval patience = {.tv_sec = 3};
+    int fd = open_diag(pid), result;
+
+    if (fd < 0)
+        return fd;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    result = dump_family(fd, AF_INET, dump);
+    if (!result)
+        result = dump_family(fd, AF_INET6, dump);
+    close(fd);
+    return result;
+}
+
+/* The first of the fds on this inode in the sorted list, and how many there are. */
+static size_t find_inode(const struct cw_proc_socket *sockets, size_t count, uint32_t inode, size_t *ret_first)
+{
+    size_t low = 0, high = count, n = 0;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (sockets[middle].inode < inode)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    while (low + n < count && sockets[low + n].inode == inode)
+        n++;
+    *ret_first = low;
+    return n;
+}
+
+static void correct(struct cw_truth_check *check, const struct dump *dump, const struct cw_proc_socket *sockets,
+                    size_t count)
+{
+    enum { FDS_MAX = 64 };
+
+    cw_truth_begin(check);
+    for (size_t i = 0; i < dump->count; i++) {
+        const struct cw_sock *sock = &dump->socks[i];
+        int fds[FDS_MAX];
+        size_t first, n;
+
+        if (sock->state != TCP_CLOSE_WAIT)
+            continue;
+        if (!sock->inode) {
+            cw_truth_queued(check, sock, 0);
+            continue;
+        }
+        n = find_inode(sockets, count, sock->inode, &first);
+        if (n > FDS_MAX)
+            n = FDS_MAX;
+        for (size_t k = 0; k < n; k++)
+            fds[k] = sockets[first + k].fd;
+        if (n)
+            cw_truth_socket(check, fds, (unsigned)n, sock);
+    }
+}
+
+/* A listener's Recv-Q and Send-Q are the length and the limit of its accept queue. */
+static void enter_listeners(struct cw_view *view, uint32_t now_ms, const struct dump *dump,
+                            const struct cw_proc_socket *sockets, size_t count)
+{
+    for (size_t i = 0; i < dump->count; i++) {
+        const struct cw_sock *sock = &dump->socks[i];
+        size_t first;
+
+        if (sock->state != TCP_LISTEN || !find_inode(sockets, count, sock->inode, &first))
+            continue;
+        uint64_t slot = (uint32_t)sockets[first].fd < view->n_slots ? view->slots[sockets[first].fd] : 0;
+        uint32_t index = CW_SLOT_INDEX(slot);
+        if (CW_SLOT_KIND(slot) != CW_SLOT_CONN || index == 0 || index >= view->n_conns)
+            continue;
+        struct cw_conn *conn = &view->conns[index];
+        if (!(conn->flags & CW_CONN_LISTENER) || conn->local_port != sock->local_port)
+            continue;
+        conn->inode = sock->inode;
+        conn->k_state = sock->state;
+        conn->k_flags = CW_K_QUEUES;
+        conn->k_recv_q = sock->recv_q;
+        conn->k_send_q = sock->send_q;
+        conn->k_ms = now_ms;
+    }
+}
+
+int cw_kernel_check(struct cw_load *load, const struct cw_proc *proc, uint32_t now_ms, char *why, size_t why_bytes)
+{
+    struct cw_ledger *header = load->view.header;
+    struct cw_truth_check check = {.view = &load->view, .now_ms = now_ms, .new_conn = cw_load_new_conn, .ctx = load};
+    struct cw_proc_socket *sockets = NULL;
+    struct dump dump = {0};
+    size_t count = 0;
+    int error;
+
+    /* The dump comes first: a socket that is opened in between then has no state, instead of a state without an fd. */
+    error = dump_all(proc->pid, &dump);
+    if (error) {
+        snprintf(why, why_bytes, "the kernel does not list the sockets of pid %d (%s%s)", (int)proc->pid,
+                 strerror(-error),
+                 error == -EPERM || error == -EACCES ? ": run as root, in its network namespace" : "");
+        goto done;
+    }
+    error = cw_proc_sockets(proc->pid, &sockets, &count);
+    if (error) {
+        snprintf(why, why_bytes, "/proc/%d/fd cannot be read (%s): %s", (int)proc->pid, strerror(-error),
+                 error == -EACCES || error == -EPERM
+                     ? "that takes the same user id and a dumpable process, or CAP_SYS_PTRACE: run as root"
+                     : "has it just ended?");
+        goto done;
+    }
+    correct(&check, &dump, sockets, count);
+    enter_listeners(&load->view, now_ms, &dump, sockets, count);
+    header->truth = CW_TRUTH_KERNEL;
+    header->truth_ms = now_ms;
+    header->flags &= ~(uint32_t)CW_HEADER_NO_NETLINK;
+    if (check.no_room)
+        snprintf(load->remark, sizeof load->remark, "%u sockets that no hook saw are left out: too many",
+                 check.no_room);
+done:
+    free(dump.socks);
+    free(sockets);
+    return error ? -1 : 0;
+}

@@ -1,0 +1,15 @@
+/* Kernel truth from outside: asks sock_diag and /proc/PID/fd which sockets of a process are in CLOSE_WAIT now, and
+ * corrects a private copy of its ledger.
+ *
+ * Single-threaded, as everything in the tool. */
+#ifndef CLI_KERNEL_H
+#define CLI_KERNEL_H
+
+#include "cli/load.h"
+#include "cli/proc.h"
+
+/* Corrects load's records as of now_ms (of the ledger's clock). Returns 0, or -1 with the reason, and what is
+ * missing, in `why`; the records are then as they were. */
+int cw_kernel_check(struct cw_load *load, const struct cw_proc *proc, uint32_t now_ms, char *why, size_t why_bytes);
+
+#endif

@@ -1,0 +1,35 @@
+/* Reading a ledger: from a file that may be cut, sparse, still being written or hostile, to a private view.
+ *
+ * Everything is read with pread into memory of our own, never mapped: a file that is truncated meanwhile would raise
+ * SIGBUS. Only records in use are read, at most CW_LOAD_MAX_BYTES in all. Single-threaded, as all of the tool. */
+#ifndef CLI_LOAD_H
+#define CLI_LOAD_H
+
+#include "core/view.h"
+
+#include <stddef.h>
+
+#define CW_LOAD_MAX_BYTES (64u << 20)
+
+struct cw_load {
+    struct cw_view view; /* the header's strings are terminated, its sections say what was read */
+    uint64_t file_bytes;
+    char remark[160]; /* what is missing in what was read, "" if nothing */
+    void *memory[CW_SECTION_COUNT + 1];
+};
+
+/* Reads the ledger behind fd, which stays the caller's. Returns 0, or -1 with what is wrong, and what to do about it,
+ * in `why` (why_bytes > 0). There is room for `spare_conns` more connections (cw_load_new_conn). Free it with
+ * cw_load_free. */
+int cw_load_ledger(struct cw_load *ret, int fd, uint32_t spare_conns, char *why, size_t why_bytes);
+
+/* A fresh zeroed connection record, as struct cw_truth_check wants it (ctx: a struct cw_load); 0 when there is no
+ * room. */
+uint32_t cw_load_new_conn(void *ctx);
+
+void cw_load_free(struct cw_load *load);
+
+/* Opens a ledger file without waiting for a FIFO's writer: an fd, or negative errno. */
+int cw_load_open(int dir_fd, const char *path);
+
+#endif

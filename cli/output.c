@@ -1,0 +1,185 @@
+#define _GNU_SOURCE /* renameat2 */
+#include "cli/output.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Longer than any sane reader pauses; the dying process gives the tool 5 s in all. */
+enum { BLOCKED_MAX_MS = 4000 };
+
+static int gather(void *ctx, const void *bytes, size_t n)
+{
+    struct cw_output *output = ctx;
+
+    if (output->room - output->used < n) {
+        size_t room = 2 * output->room + n + 65536;
+        char *more = realloc(output->bytes, room);
+        if (!more)
+            return -ENOMEM;
+        output->bytes = more;
+        output->room = room;
+    }
+    memcpy(output->bytes + output->used, bytes, n);
+    output->used += n;
+    return 0;
+}
+
+void cw_output_begin(struct cw_output *output)
+{
+    output->bytes = NULL;
+    output->used = output->room = 0;
+    cw_out_init(&output->out, gather, output);
+}
+
+static int write_all(int fd, const char *bytes, size_t n)
+{
+    while (n) {
+        ssize_t done = write(fd, bytes, n);
+        if (done >= 0) {
+            bytes += done;
+            n -= (size_t)done;
+        } else if (errno == EAGAIN) {
+            /* A descriptor shared with the program may be non-blocking. */
+            struct pollfd wait = {.fd = fd, .events = POLLOUT};
+            if (poll(&wait, 1, BLOCKED_MAX_MS) <= 0)
+                return -EAGAIN;
+        } else if (errno != EINTR) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+static const char *program_name(const char *exe)
+{
+    const char *slash = strrchr(exe, '/');
+    const char *name = slash ? slash + 1 : exe;
+    return *name ? name : "unknown";
+}
+
+int cw_output_expand(char *path, size_t path_bytes, const char *pattern, const struct cw_output_names *names)
+{
+    size_t used = 0;
+
+    for (const char *p = pattern; *p; p++) {
+        char number[16], single[3] = {*p, 0, 0};
+        const char *piece = single;
+        if (*p == '%' && p[1]) {
+            p++;
+            snprintf(number, sizeof number, "%d", names->pid);
+            single[1] = *p;
+            piece = *p == 'p'   ? number
+                    : *p == 'e' ? program_name(names->exe)
+                    : *p == 'f' ? names->format
+                    : *p == '%' ? "%"
+                                : single;
+        }
+        size_t n = strlen(piece);
+        if (n >= path_bytes - used)
+            return -1;
+        memcpy(path + used, piece, n);
+        /* A program's name comes from a ledger: it must not bring control characters into a file's name. */
+        for (size_t i = 0; i < n; i++)
+            if (iscntrl((unsigned char)path[used + i]))
+                path[used + i] = '_';
+        used += n;
+    }
+    path[used] = 0;
+    return 0;
+}
+
+/* The pid that the report in a file speaks of; 0 where the file holds no report. */
+static int pid_of_report(const char *path)
+{
+    static char head[65536];
+    const char *at = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t n;
+
+    if (fd < 0)
+        return 0;
+    n = read(fd, head, sizeof head - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    head[n] = 0;
+    if (!strncmp(head, "== cwguard ", 11) && (at = strstr(head, "(pid ")))
+        at += 5;
+    else if (strstr(head, "\"cwguard-report/") && (at = strstr(head, "\"pid\"")))
+        at += 5 + strspn(at + 5, " :\t\n");
+    return at ? atoi(at) : 0;
+}
+
+/* Gives the finished file its name; never over another process's report, not even one that appears at this moment. */
+static int put_in_place(const char *temporary, char *path, size_t path_bytes, int pid)
+{
+    size_t n = strlen(path);
+    int other;
+
+    if (renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EEXIST && errno != EINVAL && errno != ENOSYS)
+        return -errno;
+    other = pid_of_report(path);
+    if (other && other != pid && (size_t)snprintf(path + n, path_bytes - n, ".%d", pid) >= path_bytes - n)
+        return -ENAMETOOLONG;
+    return rename(temporary, path) ? -errno : 0;
+}
+
+static int write_file(const struct cw_output *output, char *path, size_t path_bytes, int pid)
+{
+    char temporary[PATH_MAX + 32];
+    struct stat status;
+    int fd, error;
+
+    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
+        /* /dev/stderr, a FIFO: nothing to rename. */
+        fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0)
+            return -errno;
+        error = write_all(fd, output->bytes, output->used);
+        close(fd);
+        return error;
+    }
+    snprintf(temporary, sizeof temporary, "%s.tmp.%d", path, (int)getpid());
+    fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return -errno;
+    error = write_all(fd, output->bytes, output->used);
+    if (close(fd) < 0 && !error)
+        error = -errno;
+    if (!error)
+        error = put_in_place(temporary, path, path_bytes, pid);
+    if (error)
+        unlink(temporary);
+    return error;
+}
+
+int cw_output_end(struct cw_output *output, const char *pattern, const struct cw_output_names *names, char *why,
+                  size_t why_bytes)
+{
+    char path[PATH_MAX] = "standard output";
+    int error = cw_out_flush(&output->out);
+
+    if (!error && !*pattern)
+        error = write_all(STDOUT_FILENO, output->bytes, output->used);
+    else if (!error && cw_output_expand(path, sizeof path, pattern, names) < 0)
+        error = -ENAMETOOLONG;
+    else if (!error)
+        error = write_file(output, path, sizeof path, names->pid);
+    free(output->bytes);
+    output->bytes = NULL;
+    if (!error)
+        return 0;
+    snprintf(why, why_bytes, "the report could not be written to %.200s: %s", path, strerror(-error));
+    return -1;
+}

@@ -1,0 +1,36 @@
+/* Writing JSON: commas and indentation follow by themselves, strings are always valid UTF-8. As pure as core/out.h.
+ *
+ * key NULL stands for an element of an array. */
+#ifndef CORE_JSON_H
+#define CORE_JSON_H
+
+#include "core/out.h"
+#include "core/report.h"
+
+struct cw_json {
+    struct cw_out *out;
+    bool first;     /* of the object or array that is open */
+    unsigned depth;
+};
+
+/* open is '{' or '['; close '}' or ']'. */
+void cw_json_open(struct cw_json *json, const char *key, char open);
+void cw_json_close(struct cw_json *json, char close);
+
+/* Writes the key; the caller writes one value. */
+struct cw_out *cw_json_key(struct cw_json *json, const char *key);
+
+void cw_json_str(struct cw_json *json, const char *key, const char *value); /* NULL: null */
+void cw_json_null(struct cw_json *json, const char *key);
+void cw_json_bool(struct cw_json *json, const char *key, bool value);
+void cw_json_u64(struct cw_json *json, const char *key, uint64_t value);
+void cw_json_u64_if(struct cw_json *json, const char *key, bool known, uint64_t value); /* else null */
+void cw_json_i64(struct cw_json *json, const char *key, int64_t value);
+void cw_json_hex(struct cw_json *json, const char *key, uint64_t value);    /* "00f3…", 16 digits */
+void cw_json_seconds(struct cw_json *json, const char *key, uint64_t ms);   /* 93.25 */
+void cw_json_utc(struct cw_json *json, const char *key, uint64_t real_ns);  /* 0: null */
+
+/* A GROUP of the report's schema. */
+void cw_json_group(struct cw_json *json, const struct cw_report *report, const struct cw_group *group);
+
+#endif

@@ -1,0 +1,323 @@
+#include "core/report.h"
+
+#include "core/atomic.h"
+#include "core/leak.h"
+#include "core/sort.h"
+#include "core/work.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { STATE_CLOSE_WAIT = 8 };
+
+/* --- what counts --- */
+
+static bool is_late(const struct cw_conn *conn)
+{
+    return (CW_GET(conn->flags) & (CW_CONN_IN_USE | CW_CONN_LATE)) == (CW_CONN_IN_USE | CW_CONN_LATE);
+}
+
+static bool is_close_wait(const struct cw_conn *conn)
+{
+    return (CW_GET(conn->flags) & (CW_CONN_IN_USE | CW_CONN_LATE | CW_CONN_LISTENER)) == CW_CONN_IN_USE &&
+           CW_GET(conn->k_ms) && CW_GET(conn->k_state) == STATE_CLOSE_WAIT;
+}
+
+static uint32_t conns_used(const struct cw_view *view)
+{
+    uint32_t used = CW_GET(view->header->sections[CW_SECTION_CONNS].used);
+    return used < view->n_conns ? used : view->n_conns;
+}
+
+static uint32_t candidates(const struct cw_view *view)
+{
+    uint32_t n = 0, used = conns_used(view);
+    for (uint32_t i = 1; i < used; i++)
+        n += is_late(&view->conns[i]) || is_close_wait(&view->conns[i]);
+    return n;
+}
+
+static size_t bytes_for(size_t n)
+{
+    return sizeof(struct cw_report_work) + n * (sizeof(struct cw_item) + sizeof(struct cw_group));
+}
+
+size_t cw_report_scratch_bytes(const struct cw_view *view)
+{
+    return bytes_for((size_t)candidates(view) + 64); /* some more may turn up before the report is built */
+}
+
+/* --- items --- */
+
+struct build {
+    struct cw_report *report;
+    struct cw_item *items;
+    struct cw_group *all_groups;
+    uint32_t n, room;
+};
+
+static void add_item(struct build *build, uint32_t index, enum cw_report_section section)
+{
+    const struct cw_report *report = build->report;
+    const struct cw_conn *conn = &report->view->conns[index];
+    struct cw_facts facts = {report->view, conn, report->in.now_ms, report->in.grace_ms};
+    uint8_t call = 0;
+
+    if (build->n == build->room) {
+        build->report->totals.not_listed++;
+        return;
+    }
+    struct cw_item *item = &build->items[build->n++];
+    bool late = section == CW_REPORT_CLOSED_LATE;
+    uint32_t until = late ? conn->close_ms : report->in.now_ms;
+    uint32_t age = conn->fin_ms ? until - conn->fin_ms : 0;
+
+    *item = (struct cw_item){.conn = index,
+                             .age_ms = age > UINT32_MAX - 60000 ? 0 : age,
+                             .origin_stack = conn->open_stack,
+                             .close_stack = late ? conn->close_stack : 0,
+                             .label = conn->label,
+                             .section = (uint8_t)section};
+    item->diagnosis = (uint8_t)cw_diagnose(&facts);
+    item->deciding_stack = cw_diagnosis_stack(item->diagnosis, conn, &call);
+}
+
+static void add_close_wait(struct build *build, uint32_t index)
+{
+    struct cw_report *report = build->report;
+    struct cw_conn *conn = &report->view->conns[index];
+
+    if (conn->origin == CW_ORIGIN_QUEUED) {
+        report->totals.queued++;
+        return;
+    }
+    report->totals.close_wait++;
+    if (!cw_leak_judge(conn, report->in.now_ms, report->in.grace_ms) || (CW_GET(conn->flags) & CW_CONN_SETTLING)) {
+        report->totals.settling++;
+        return;
+    }
+    struct cw_facts facts = {report->view, conn, report->in.now_ms, report->in.grace_ms};
+    if (cw_diagnoses[cw_diagnose(&facts)].severity == CW_SEVERITY_NOTE)
+        report->totals.notes++;
+    else
+        report->totals.leaked++;
+    add_item(build, index, CW_REPORT_LEAKS);
+}
+
+static void add_all(struct build *build)
+{
+    struct cw_report *report = build->report;
+    uint32_t used = conns_used(report->view);
+
+    for (uint32_t i = 1; i < used; i++) {
+        const struct cw_conn *conn = &report->view->conns[i];
+        uint32_t flags = CW_GET(conn->flags);
+        if (is_late(conn)) {
+            report->totals.closed_late++;
+            if (report->in.late != CW_LATE_OFF)
+                add_item(build, i, CW_REPORT_CLOSED_LATE);
+        } else if (is_close_wait(conn)) {
+            add_close_wait(build, i);
+        } else if ((flags & (CW_CONN_IN_USE | CW_CONN_LISTENER)) == (CW_CONN_IN_USE | CW_CONN_LISTENER) &&
+                   report->n_listeners < sizeof(report->listeners) / sizeof(report->listeners[0])) {
+            report->listeners[report->n_listeners++] = i;
+        }
+    }
+}
+
+/* --- groups --- */
+
+static int order(uint64_t a, uint64_t b)
+{
+    return (a > b) - (a < b);
+}
+
+/* 0 when both belong to one group. */
+static int compare_keys(const struct cw_item *a, const struct cw_item *b)
+{
+    int result = order(a->section, b->section);
+    result = result ? result : order(a->diagnosis, b->diagnosis);
+    result = result ? result : order(a->origin_stack, b->origin_stack);
+    result = result ? result : order(a->deciding_stack, b->deciding_stack);
+    result = result ? result : order(a->close_stack, b->close_stack);
+    return result ? result : order(a->label, b->label);
+}
+
+static int compare_items(const void *first, const void *second, void *ctx)
+{
+    const struct cw_item *a = first, *b = second;
+    (void)ctx;
+    int result = compare_keys(a, b);
+    result = result ? result : order(b->age_ms, a->age_ms);
+    return result ? result : order(a->conn, b->conn);
+}
+
+static int compare_groups(const void *first, const void *second, void *ctx)
+{
+    const struct cw_group *a = first, *b = second;
+    (void)ctx;
+    int result = order(a->section, b->section);
+    result = result ? result : order(a->severity, b->severity);
+    result = result ? result : order(b->count, a->count);
+    result = result ? result : order(b->oldest_ms, a->oldest_ms);
+    result = result ? result : order(a->stack_id, b->stack_id);
+    return result ? result : order(a->first, b->first);
+}
+
+static struct cw_group make_group(const struct cw_report *report, const struct cw_item *items, uint32_t first,
+                                  uint32_t count)
+{
+    const struct cw_item *item = &items[first];
+    struct cw_group group = {.section = item->section,
+                             .diagnosis = item->diagnosis,
+                             .severity = cw_diagnoses[item->diagnosis].severity,
+                             .first = first,
+                             .count = count,
+                             .oldest_ms = item->age_ms,
+                             .newest_ms = items[first + count - 1].age_ms,
+                             .origin_stack = item->origin_stack,
+                             .deciding_stack = item->deciding_stack,
+                             .close_stack = item->close_stack,
+                             .label = item->label};
+
+    if (group.section == CW_REPORT_CLOSED_LATE && report->in.late != CW_LATE_FAIL)
+        group.severity = CW_SEVERITY_NOTE;
+    group.stack_id = cw_hash_stack(CW_HASH_START, report->view, item->origin_stack);
+    group.stack_id = cw_hash_stack(group.stack_id, report->view, item->deciding_stack);
+    return group;
+}
+
+static void build_groups(struct build *build)
+{
+    struct cw_report *report = build->report;
+    uint32_t n_groups = 0;
+
+    cw_sort(build->items, build->n, sizeof(*build->items), compare_items, NULL);
+    for (uint32_t first = 0, end; first < build->n; first = end) {
+        for (end = first + 1; end < build->n && !compare_keys(&build->items[first], &build->items[end]); end++)
+            ;
+        build->all_groups[n_groups++] = make_group(report, build->items, first, end - first);
+    }
+    cw_sort(build->all_groups, n_groups, sizeof(*build->all_groups), compare_groups, NULL);
+    for (uint32_t i = 0; i < n_groups; i++) {
+        enum cw_report_section section = build->all_groups[i].section;
+        if (!report->n_groups[section]++)
+            report->groups[section] = &build->all_groups[i];
+    }
+}
+
+/* A hostile or half-written header may lack the NULs that every reader of its texts relies on. */
+static void end_texts(struct cw_ledger *header)
+{
+#define END(field) header->field[sizeof(header->field) - 1] = 0
+    END(exe);
+    END(command);
+    END(host);
+    END(kernel);
+    END(tool_version);
+    END(options);
+    END(off_reason);
+#undef END
+}
+
+int cw_report_build(struct cw_report *ret, struct cw_view *view, const struct cw_report_input *in, void *scratch,
+                    size_t scratch_bytes)
+{
+    if (scratch_bytes < bytes_for(0))
+        return -ENOSPC;
+    size_t room = (scratch_bytes - bytes_for(0)) / (bytes_for(1) - bytes_for(0));
+    struct build build = {.report = ret, .room = room < UINT32_MAX ? (uint32_t)room : UINT32_MAX};
+
+    memset(ret, 0, sizeof(*ret));
+    ret->view = view;
+    ret->in = *in;
+    ret->work = scratch;
+    build.all_groups = (struct cw_group *)(void *)((char *)scratch + sizeof(struct cw_report_work));
+    build.items = (struct cw_item *)(void *)(build.all_groups + build.room);
+    ret->items = build.items;
+    end_texts(view->header);
+    add_all(&build);
+    build_groups(&build);
+    return 0;
+}
+
+/* --- questions --- */
+
+bool cw_report_has_findings(const struct cw_report *report)
+{
+    for (unsigned i = 0; i < CW_REPORT_SECTIONS; i++)
+        if (report->n_groups[i])
+            return true;
+    return false;
+}
+
+bool cw_report_fails(const struct cw_report *report)
+{
+    return report->totals.leaked || (report->in.late == CW_LATE_FAIL && report->totals.closed_late);
+}
+
+const struct cw_conn *cw_report_listener(const struct cw_report *report, const struct cw_conn *conn)
+{
+    const struct cw_conn *found = NULL;
+
+    for (uint32_t i = 0; i < report->n_listeners && conn->local_port; i++) {
+        const struct cw_conn *listener = &report->view->conns[report->listeners[i]];
+        if (listener->local_port != conn->local_port)
+            continue;
+        if (found)
+            return NULL;
+        found = listener;
+    }
+    return found;
+}
+
+/* The later of two moments modulo 2^32, 0 being none. */
+static uint32_t later(uint32_t a, uint32_t b)
+{
+    return !a || (b && b - a < UINT32_MAX / 2) ? b : a;
+}
+
+uint32_t cw_report_last_activity_ms(const struct cw_view *view)
+{
+    const struct cw_ledger *header = view->header;
+    uint32_t last = later(header->truth_ms, header->end_ms), used = conns_used(view);
+
+    for (uint32_t i = 1; i < used; i++) {
+        const struct cw_conn *conn = &view->conns[i];
+        if (!(CW_GET(conn->flags) & CW_CONN_IN_USE))
+            continue;
+        const uint32_t times[] = {conn->in_last_ms, conn->out_last_ms, conn->open_ms, conn->ctl_ms,
+                                  conn->eof_ms,     conn->event_ms,    conn->k_ms,    conn->polled_ms};
+        for (size_t k = 0; k < sizeof(times) / sizeof(times[0]); k++)
+            last = later(last, times[k]);
+    }
+    for (uint32_t i = 1; i < view->n_threads; i++)
+        last = later(last, view->threads[i].wait_ms);
+    for (uint32_t i = 1; i < view->n_sets; i++)
+        last = later(later(last, view->sets[i].return_ms), view->sets[i].idle_ms);
+    return last;
+}
+
+uint64_t cw_report_started_real_ns(const struct cw_report *report)
+{
+    const struct cw_ledger *header = report->view->header;
+    uint64_t before = header->start_mono_ns - header->process_start_mono_ns;
+
+    if (!header->process_start_mono_ns || header->process_start_mono_ns > header->start_mono_ns)
+        before = 0;
+    return header->start_real_ns > before ? header->start_real_ns - before : 0;
+}
+
+uint64_t cw_report_uptime_ms(const struct cw_report *report)
+{
+    uint64_t started_ms = cw_report_started_real_ns(report) / 1000000, now_ms = report->in.now_real_ns / 1000000;
+
+    now_ms -= now_ms > report->in.age_ms ? report->in.age_ms : now_ms;
+    return now_ms > started_ms ? now_ms - started_ms : 0;
+}
+
+uint64_t cw_report_truth_age_ms(const struct cw_report *report)
+{
+    uint32_t age = report->in.now_ms - report->view->header->truth_ms;
+    return (uint64_t)report->in.age_ms + (age > UINT32_MAX - 60000 ? 0 : age);
+}

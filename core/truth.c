@@ -1,0 +1,178 @@
+/* Truth: the kernel's answers held against the records. */
+#include "core/truth.h"
+
+#include "core/atomic.h"
+#include "core/table.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static uint32_t conns_used(const struct cw_view *view)
+{
+    uint32_t used = CW_GET(view->header->sections[CW_SECTION_CONNS].used);
+    return used < view->n_conns ? used : view->n_conns;
+}
+
+void cw_truth_begin(struct cw_truth_check *check)
+{
+    struct cw_view *view = check->view;
+    uint32_t used = conns_used(view);
+    check->closes_unseen = 0;
+    check->no_room = 0;
+    for (uint32_t i = 1; i < used; i++) {
+        struct cw_conn *conn = &view->conns[i];
+        uint32_t flags = CW_GET(conn->flags);
+        if (!(flags & CW_CONN_IN_USE) || (flags & CW_CONN_LATE))
+            continue;
+        CW_SET(conn->k_state, 0);
+        CW_SET(conn->k_ms, check->now_ms);
+        if (flags & CW_CONN_GONE)
+            CW_AND(conn->flags, ~(uint32_t)CW_CONN_GONE);
+    }
+}
+
+/* An AF_INET6 socket's IPv4-mapped address and the AF_INET one that accept may have shown are the same. */
+static bool same_address(uint8_t family_a, const uint8_t a[16], uint8_t family_b, const uint8_t b[16])
+{
+    static const uint8_t mapped[12] = {[10] = 0xFF, [11] = 0xFF};
+    if (family_a == family_b)
+        return memcmp(a, b, family_a == AF_INET ? 4 : 16) == 0;
+    const uint8_t *six = family_a == AF_INET6 ? a : b, *four = family_a == AF_INET6 ? b : a;
+    return memcmp(six, mapped, sizeof mapped) == 0 && memcmp(six + 12, four, 4) == 0;
+}
+
+/* Whether the record can be this socket. What the record does not know does not speak against it. */
+static bool same_socket(const struct cw_conn *conn, const struct cw_sock *sock)
+{
+    if (conn->flags & CW_CONN_LISTENER)
+        return false;
+    if (conn->inode && sock->inode)
+        return conn->inode == sock->inode;
+    if (conn->local_port && conn->local_port != sock->local_port)
+        return false;
+    if (conn->peer_port &&
+        (conn->peer_port != sock->peer_port || !same_address(conn->family, conn->peer, sock->family, sock->peer)))
+        return false;
+    return true;
+}
+
+static void enter_address(uint8_t to[16], const uint8_t from[16])
+{
+    for (unsigned i = 0; i < 4; i++) {
+        uint32_t word;
+        memcpy(&word, from + 4 * i, sizeof word);
+        CW_SET(((uint32_t *)(void *)to)[i], word);
+    }
+}
+
+static void enter(const struct cw_truth_check *check, struct cw_conn *conn, const struct cw_sock *sock)
+{
+    CW_SET(conn->family, sock->family);
+    CW_SET(conn->protocol, sock->protocol);
+    enter_address(conn->local, sock->local);
+    enter_address(conn->peer, sock->peer);
+    CW_SET(conn->local_port, sock->local_port);
+    CW_SET(conn->peer_port, sock->peer_port);
+    if (sock->inode)
+        CW_SET(conn->inode, sock->inode);
+    unsigned k = sock->has_queues ? CW_K_QUEUES : 0;
+    if (sock->has_info && sock->unacked)
+        k |= CW_K_UNACKED;
+    if (sock->has_queues && sock->send_q)
+        k |= CW_K_UNACKED;
+    CW_SET(conn->k_flags, (uint8_t)k);
+    CW_SET(conn->k_recv_q, sock->recv_q);
+    CW_SET(conn->k_send_q, sock->send_q);
+    CW_SET(conn->k_last_ack_recv, sock->has_info ? sock->last_ack_recv_ms : 0);
+    CW_SET(conn->k_last_data_sent, sock->has_info ? sock->last_data_sent_ms : 0);
+    if (sock->keepalive)
+        CW_OR(conn->flags, CW_CONN_KEEPALIVE);
+    CW_SET(conn->k_ms, check->now_ms);
+    CW_SET(conn->k_state, sock->state);
+}
+
+/* A record for a socket that no hook saw. */
+static struct cw_conn *new_record(struct cw_truth_check *check, enum cw_origin origin, int fd)
+{
+    uint32_t index = check->new_conn(check->ctx);
+    if (!index || index >= check->view->n_conns) {
+        check->no_room++;
+        return NULL;
+    }
+    struct cw_conn *conn = &check->view->conns[index];
+    CW_SET(conn->origin, (uint8_t)origin);
+    CW_SET(conn->fd, fd);
+    CW_SET(conn->epoll_fd, -1);
+    CW_SET(conn->open_ms, 0);
+    CW_OR(conn->flags, CW_CONN_IN_USE | CW_CONN_CONNECTED);
+    return conn;
+}
+
+/* The record that fd's slot names, if it can be this socket. */
+static struct cw_conn *record_of(struct cw_truth_check *check, int fd, const struct cw_sock *sock)
+{
+    struct cw_view *view = check->view;
+    uint64_t slot = (uint32_t)fd < view->n_slots ? CW_GET(view->slots[fd]) : 0;
+    uint32_t index = CW_SLOT_INDEX(slot);
+    if (CW_SLOT_KIND(slot) != CW_SLOT_CONN || index == 0 || index >= conns_used(view))
+        return NULL;
+    struct cw_conn *conn = &view->conns[index];
+    if (!(CW_GET(conn->flags) & CW_CONN_IN_USE))
+        return NULL;
+    if (same_socket(conn, sock))
+        return conn;
+    /* The fd was closed by a call that no hook saw and means another socket now. */
+    if (!(CW_GET(conn->flags) & CW_CONN_GONE)) {
+        CW_OR(conn->flags, CW_CONN_GONE);
+        check->closes_unseen++;
+    }
+    return NULL;
+}
+
+void cw_truth_socket(struct cw_truth_check *check, const int *fds, unsigned n, const struct cw_sock *sock)
+{
+    struct cw_conn *conn = NULL;
+    for (unsigned i = 0; i < n && !conn; i++)
+        conn = record_of(check, fds[i], sock);
+    if (!conn)
+        conn = new_record(check, CW_ORIGIN_UNTRACKED, fds[0]);
+    if (!conn)
+        return;
+    CW_SET(conn->fd, fds[0]);
+    if (CW_GET(conn->refs) < n)
+        CW_SET(conn->refs, n);
+    enter(check, conn, sock);
+}
+
+static const struct cw_conn *listener_on(const struct cw_view *view, uint16_t port)
+{
+    uint32_t used = conns_used(view);
+    for (uint32_t i = 1; i < used; i++) {
+        const struct cw_conn *conn = &view->conns[i];
+        uint32_t flags = CW_GET(conn->flags);
+        if ((flags & CW_CONN_IN_USE) && (flags & CW_CONN_LISTENER) && CW_GET(conn->local_port) == port)
+            return conn;
+    }
+    return NULL;
+}
+
+int cw_truth_queued(struct cw_truth_check *check, const struct cw_sock *sock, int late)
+{
+    const struct cw_conn *listener = listener_on(check->view, sock->local_port);
+    if (sock->inode || !listener)
+        return 0;
+    uint32_t stack = CW_GET(listener->open_stack);
+    struct cw_conn *conn = new_record(check, CW_ORIGIN_QUEUED, -1);
+    if (!conn)
+        return 0;
+    enter(check, conn, sock);
+    CW_SET(conn->open_stack, stack);
+    CW_SET(conn->open_call, CW_CALL_listen);
+    if (late) {
+        CW_SET(conn->close_ms, check->now_ms);
+        CW_OR(conn->flags, CW_CONN_LATE);
+    }
+    return 1;
+}

@@ -1,0 +1,41 @@
+/* A view: a ledger's sections as arrays with lengths that can be trusted.
+ *
+ * The recorder makes one over its live mapping, the tool over private copies of what it read from a file. Everything
+ * behind the pointers may still be nonsense (a hostile or half-written file), so records are reached through the
+ * functions below, which check every index and never read outside. Pure: any thread, a signal handler, a forked child. */
+#ifndef CORE_VIEW_H
+#define CORE_VIEW_H
+
+#include "include/cwguard_ledger.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct cw_view {
+    struct cw_ledger *header; /* CW_LEDGER_HEADER_BYTES */
+    uint64_t *slots;
+    struct cw_conn *conns; /* may be written: truth and leak judgement go into the records */
+    struct cw_thread *threads;
+    struct cw_set *sets;
+    uint64_t *stacks;
+    struct cw_module *modules;
+    char *strings;
+    uint32_t n_slots, n_conns, n_threads, n_sets, n_stacks, n_modules, n_strings; /* records, words or bytes usable */
+};
+
+/* The record, or NULL where the index is 0 or out of range. */
+const struct cw_conn *cw_view_conn(const struct cw_view *view, uint32_t index);
+const struct cw_set *cw_view_set(const struct cw_view *view, uint32_t index);
+const struct cw_module *cw_view_module(const struct cw_view *view, uint32_t index);
+
+/* The thread that a reference names, or NULL if unknown or its record was given to another thread since. */
+const struct cw_thread *cw_view_thread(const struct cw_view *view, uint32_t reference);
+
+/* The string, "" where the id is out of range or no NUL follows it in the section. */
+const char *cw_view_string(const struct cw_view *view, uint32_t id);
+
+/* Frames of a stack, innermost first: returns how many (0 for an unknown id), *ret_frames points into the section,
+ * *ret_flags (may be NULL) receives enum cw_stack_flag. */
+unsigned cw_view_stack(const struct cw_view *view, uint32_t id, const uint64_t **ret_frames, unsigned *ret_flags);
+
+#endif

@@ -1,0 +1,55 @@
+#!/bin/sh
+# Usage: BUILD=DIR run.sh
+# Runs the leaking example server under the library against a real client, ends it with SIGTERM and shows what it reports;
+# then the mended server the same way, which reports nothing. `make demo` calls this.
+set -u
+
+build=$(cd "${BUILD:-build}" && pwd)
+connections=128
+scratch=$(mktemp -d)
+server=
+cleanup() {
+    [ -z "$server" ] || kill "$server" 2>/dev/null
+    rm -rf "$scratch"
+}
+trap cleanup EXIT
+trap 'exit 1' HUP INT TERM
+
+# Serves $connections connections with examples/forgotten-close-epoll/$1, ends the server; its stderr is in $scratch/$1.
+serve() {
+    mkfifo "$scratch/$1.out"
+    CWGUARD_OPTIONS=exit_grace=0:verbosity=0 LD_PRELOAD="$build/libcwguard.so" \
+        "$build/examples/forgotten-close-epoll/$1" 0 >"$scratch/$1.out" 2>"$scratch/$1" &
+    server=$!
+    # Opened once and held: the server must not meet a closed pipe.
+    exec 3<"$scratch/$1.out"
+    read -r _ port <&3 || { echo "demo: the server did not start:"; cat "$scratch/$1"; exit 1; }
+    "$build/examples/demo/client" "$port" "$connections" || { echo "demo: the client failed"; exit 1; }
+    kill -TERM "$server"
+    wait "$server"
+    status=$?
+    server=
+    exec 3<&-
+    [ $status = 143 ] || { echo "demo: $1 should have died of SIGTERM, its exit code is $status"; exit 1; }
+}
+
+echo "\$ LD_PRELOAD=build/libcwguard.so ./leaky        # $connections clients come and go, then SIGTERM"
+echo
+serve leaky
+cat "$scratch/leaky"
+if ! grep -q "^SUMMARY: cwguard: $connections sockets left in CLOSE_WAIT by 1 code path" "$scratch/leaky"; then
+    echo "demo: the report should have ended with $connections sockets by 1 code path"
+    exit 1
+fi
+echo
+echo "\$ LD_PRELOAD=build/libcwguard.so ./fixed        # the same with close() where recv() returned 0"
+echo
+serve fixed
+if [ -s "$scratch/fixed" ]; then
+    cat "$scratch/fixed"
+    echo "demo: the mended server should have been silent"
+    exit 1
+fi
+echo "(silent: no socket left)"
+echo
+echo "Your own server: LD_PRELOAD=$build/libcwguard.so ./server, then end it as you always do. README.md says more."

@@ -1,0 +1,220 @@
+/* Closing: before and after every call that may free an fd. */
+#define _GNU_SOURCE
+#include "preload/close.h"
+
+#include "core/leak.h"
+#include "core/truth.h"
+#include "preload/kernel.h"
+#include "preload/live.h"
+#include "preload/stack.h"
+#include "preload/sweep.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+
+/* Sockets closed late that are kept one by one; beyond that they are only counted. */
+#define LATE_MAX 8192u
+
+bool cw_close_freed(int result, int error)
+{
+    return result == 0 || error == EINTR || error == EIO || error == ENOSPC || error == EDQUOT || error == EINPROGRESS;
+}
+
+/* --- a listener's queue --- */
+
+struct stock {
+    struct cw_truth_check truth;
+    const struct cw_conn *listener;
+    uint32_t entered, room;
+};
+
+static uint32_t late_room(void)
+{
+    uint32_t late = CW_GET(CW_P->late);
+    return late < LATE_MAX ? LATE_MAX - late : 0;
+}
+
+static uint32_t new_late(void *ctx)
+{
+    (void)ctx;
+    uint32_t index = late_room() ? cw_table_new_conn(&cw_table) : 0;
+    if (index)
+        CW_ADD(CW_P->late, 1);
+    else
+        cw_count(CW_COUNTER_late_dropped);
+    return index;
+}
+
+static int queued(void *ctx, const struct cw_sock *sock)
+{
+    struct stock *stock = ctx;
+    if (sock->inode == 0 && sock->local_port == CW_GET(stock->listener->local_port))
+        stock->entered += (uint32_t)cw_truth_queued(&stock->truth, sock, 1);
+    return 0;
+}
+
+void cw_listener_stock(struct cw_conn *listener, int fd)
+{
+    struct cw_sock info = {0};
+    if (!cw_kernel_tcp_info(fd, &info) || info.state != TCP_LISTEN || info.recv_q == 0)
+        return;
+    struct stock stock = {.truth = {.view = &CW_P->view, .now_ms = cw_now_ms(), .new_conn = new_late}, .listener = listener};
+    CW_SET(listener->k_recv_q, info.recv_q);
+    CW_SET(listener->k_send_q, info.send_q);
+    CW_SET(listener->k_ms, stock.truth.now_ms);
+    cw_kernel_dump_close_wait(CW_GET(listener->local_port), queued, &stock);
+}
+
+void cw_listener_closed(uint32_t now_ms)
+{
+    struct cw_ledger *header = CW_P->view.header;
+    if (__atomic_sub_fetch(&header->listeners, 1, __ATOMIC_RELAXED) == 0)
+        CW_SET(header->listeners_closed_ms, now_ms);
+}
+
+/* --- one fd --- */
+
+static bool last_of_it(const struct cw_conn *conn)
+{
+    return CW_GET(conn->refs) <= 1;
+}
+
+/* Whether this close may be a late one, by what is known without asking: nothing happened for the grace period. */
+static bool worth_asking(const struct cw_conn *conn, uint32_t now_ms)
+{
+    uint32_t in_ms = CW_GET(conn->in_last_ms), out_ms = CW_GET(conn->out_last_ms), open_ms = CW_GET(conn->open_ms);
+    uint32_t grace_ms = cw_static.options.grace_ms;
+    if (cw_static.options.late == CW_LATE_OFF)
+        return false;
+    if (CW_GET(conn->origin) == CW_ORIGIN_FORKED && !in_ms && !out_ms)
+        return false; /* a child putting away what its parent left it: the parent's business */
+    if (CW_GET(conn->flags) & CW_CONN_LEAKED)
+        return true;
+    return (!in_ms || now_ms - in_ms >= grace_ms) && (!out_ms || now_ms - out_ms >= grace_ms) && now_ms - open_ms >= grace_ms;
+}
+
+static bool is_late(struct cw_conn *conn, int fd)
+{
+    uint32_t now_ms = cw_now_ms();
+    if (!(CW_GET(conn->flags) & CW_CONN_CONNECTED) || !worth_asking(conn, now_ms))
+        return false;
+    return cw_sweep_ask(conn, fd, now_ms) && cw_leak_judge(conn, now_ms, cw_static.options.grace_ms);
+}
+
+void cw_close_begin(struct cw_closing *closing, int fd)
+{
+    *closing = (struct cw_closing){.fd = fd};
+    if (!cw_known(fd))
+        return;
+    closing->marked = cw_table_mark_closing(&cw_table, fd);
+    if (CW_SLOT_KIND(closing->marked) != CW_SLOT_CONN)
+        return;
+    struct cw_conn *conn = &CW_P->view.conns[CW_SLOT_INDEX(closing->marked)];
+    if (!last_of_it(conn))
+        return;
+    if (CW_GET(conn->flags) & CW_CONN_LISTENER)
+        cw_listener_stock(conn, fd);
+    else
+        closing->late = is_late(conn, fd);
+}
+
+/* Turns the record into one of a socket closed late; false when there is no room for more. */
+static bool keep_late(const struct cw_site *site, struct cw_conn *conn)
+{
+    if (!late_room()) {
+        cw_count(CW_COUNTER_late_dropped);
+        return false;
+    }
+    CW_ADD(CW_P->late, 1);
+    CW_SET(conn->close_ms, cw_now_ms());
+    CW_SET(conn->close_stack, cw_stack_capture(site));
+    CW_OR(conn->flags, CW_CONN_LATE);
+    return true;
+}
+
+/* The slot's reference goes; with the last one the connection. */
+static void release_conn(const struct cw_site *site, uint32_t index, bool late)
+{
+    struct cw_conn *conn = &CW_P->view.conns[index];
+    if (!last_of_it(conn)) {
+        uint32_t now_ms = cw_now_ms();
+        if (site)
+            cw_conn_copy_closed(conn, cw_stack_capture(site), now_ms);
+        if (cw_table_unref_conn(&cw_table, index))
+            return;
+        CW_ADD(CW_P->conns_open, (uint32_t)-1);
+        return;
+    }
+    uint32_t flags = CW_GET(conn->flags);
+    if (flags & CW_CONN_LISTENER)
+        cw_listener_closed(cw_now_ms());
+    if (late && site)
+        keep_late(site, conn);
+    if (flags & CW_CONN_ANNOUNCED)
+        cw_live_closed(conn);
+    CW_ADD(CW_P->conns_open, (uint32_t)-1);
+    cw_table_unref_conn(&cw_table, index);
+}
+
+static void release(const struct cw_site *site, uint64_t word, bool late)
+{
+    if (CW_SLOT_KIND(word) == CW_SLOT_SET)
+        cw_table_unref_set(&cw_table, CW_SLOT_INDEX(word));
+    else if (CW_SLOT_KIND(word) == CW_SLOT_CONN)
+        release_conn(site, CW_SLOT_INDEX(word), late);
+}
+
+void cw_close_unseen(uint64_t word)
+{
+    if (CW_SLOT_KIND(word) == CW_SLOT_CONN)
+        cw_count(CW_COUNTER_closes_unseen);
+    release(NULL, word, false);
+}
+
+void cw_close_end(const struct cw_site *site, enum cw_call call, const struct cw_closing *closing, bool closed)
+{
+    (void)call;
+    if (!closing->marked)
+        return;
+    if (!closed && cw_table_unmark(&cw_table, closing->fd, closing->marked))
+        return;
+    cw_table_clear(&cw_table, closing->fd, closing->marked);
+    release(site, closing->marked, closing->late && closed);
+    if (CW_GET(CW_P->live))
+        cw_sweep_maybe(cw_now_ms());
+}
+
+/* --- many --- */
+
+void cw_close_range_begin(struct cw_closing_range *range, unsigned first, unsigned last)
+{
+    range->first = first;
+    range->last = last;
+    range->n = 0;
+    if (!CW_GET(CW_P->live) || cw_vforked())
+        return;
+    uint32_t ready = CW_GET(CW_P->slots_ready);
+    for (unsigned fd = first; fd <= last && fd < ready && range->n < CW_CLOSE_RANGE_MAX; fd++)
+        if (cw_table_slot(&cw_table, (int)fd)) {
+            cw_close_begin(&range->each[range->n], (int)fd);
+            range->n += range->each[range->n].marked != 0;
+            range->first = fd + 1; /* what lies beyond is settled without a mark */
+        }
+    if (range->n < CW_CLOSE_RANGE_MAX)
+        range->first = ready;
+}
+
+void cw_close_range_end(const struct cw_site *site, enum cw_call call, const struct cw_closing_range *range, bool closed)
+{
+    for (unsigned i = 0; i < range->n; i++)
+        cw_close_end(site, call, &range->each[i], closed);
+    if (!closed || range->n < CW_CLOSE_RANGE_MAX)
+        return;
+    /* More than could be marked beforehand. A thread that opened one of these numbers since would lose its record, not its
+     * report: the kernel is asked for that. */
+    uint32_t ready = CW_GET(CW_P->slots_ready);
+    for (unsigned fd = range->first; fd <= range->last && fd < ready; fd++) {
+        struct cw_closing rest = {.fd = (int)fd, .marked = cw_table_mark_closing(&cw_table, (int)fd)};
+        cw_close_end(site, call, &rest, true);
+    }
+}

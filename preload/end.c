@@ -1,0 +1,211 @@
+/* The end of the process. */
+#define _GNU_SOURCE
+#include "preload/end.h"
+
+#include "core/leak.h"
+#include "core/out.h"
+#include "preload/fork.h"
+#include "preload/kernel.h"
+#include "preload/ledger_file.h"
+#include "preload/live.h"
+#include "preload/probe.h"
+#include "preload/record.h"
+#include "preload/reporter.h"
+#include "preload/start.h"
+#include "preload/sys.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <time.h>
+
+static void at_exit(int status, void *unused)
+{
+    (void)unused;
+    cw_end(CW_END_EXIT, status);
+}
+
+static int quick_status;
+
+static void at_quick(void)
+{
+    cw_end(CW_END_EXIT, CW_GET(quick_status));
+}
+
+void cw_end_quick_status(int status)
+{
+    CW_SET(quick_status, status);
+}
+
+/* Handlers run in the reverse order of registration, and libc registers the loader's _dl_fini, which runs every
+ * library's destructors, only after preloaded constructors have run: ours comes last of all. */
+void cw_end_init(void)
+{
+    on_exit(at_exit, NULL);
+    at_quick_exit(at_quick);
+}
+
+/* When the peer's FIN came, as near as can be told. */
+static uint32_t fin_ms_of(const struct cw_conn *conn, uint32_t now_ms)
+{
+    uint32_t seen_ms = CW_GET(conn->fin_ms), kernel_ms = now_ms - cw_leak_age_ms(conn, now_ms);
+    return seen_ms && (int32_t)(seen_ms - kernel_ms) < 0 ? seen_ms : kernel_ms;
+}
+
+struct findings {
+    uint32_t close_wait, leaked, late;
+};
+
+/* FINs that came after the end had begun, or after the last listener was closed, are the orderly end of clients. */
+static struct findings settle(uint32_t now_ms)
+{
+    struct cw_ledger *header = CW_P->view.header;
+    struct findings found = {0};
+    uint32_t used = cw_table_used(&cw_table, CW_SECTION_CONNS), closed_ms = CW_GET(header->listeners_closed_ms);
+    for (uint32_t i = 1; i < used; i++) {
+        struct cw_conn *conn = &CW_P->view.conns[i];
+        uint32_t flags = CW_GET(conn->flags);
+        if (!(flags & CW_CONN_IN_USE))
+            continue;
+        if (flags & CW_CONN_LATE) {
+            found.late++;
+            continue;
+        }
+        if (CW_GET(conn->k_state) != TCP_CLOSE_WAIT || CW_GET(conn->origin) == CW_ORIGIN_QUEUED)
+            continue;
+        found.close_wait++;
+        uint32_t fin_ms = fin_ms_of(conn, now_ms);
+        if ((int32_t)(fin_ms - CW_GET(header->end_ms)) > 0 || (closed_ms && (int32_t)(fin_ms - closed_ms) > 0)) {
+            CW_OR(conn->flags, CW_CONN_SETTLING);
+            CW_AND(conn->flags, ~(uint32_t)CW_CONN_LEAKED);
+        } else if (flags & CW_CONN_LEAKED) {
+            found.leaked++;
+        }
+    }
+    return found;
+}
+
+/* Isolated from the program's terminal settings: TCGETS says whether it is one. */
+static bool is_terminal(int fd)
+{
+    struct termios unused;
+    return fd >= 0 && cw_sys(SYS_ioctl, fd, TCGETS, &unused) == 0;
+}
+
+struct line {
+    char text[160];
+    size_t n;
+};
+
+static int append(void *ctx, const void *bytes, size_t n)
+{
+    struct line *line = ctx;
+    if (n > sizeof line->text - 1 - line->n)
+        n = sizeof line->text - 1 - line->n;
+    memcpy(line->text + line->n, bytes, n);
+    line->text[line->n += n] = '\0';
+    return 0;
+}
+
+/* The one line without a leak. */
+static void say_clean(const struct findings *found)
+{
+    struct cw_out out;
+    struct line line = {.n = 0};
+    if (cw_static.options.verbosity == 0 && !is_terminal(cw_stderr_fd()))
+        return;
+    cw_out_init(&out, append, &line);
+    cw_out_str(&out, "no sockets left in CLOSE_WAIT (");
+    uint64_t connections = CW_GET(CW_P->view.header->counters[CW_COUNTER_connections]);
+    cw_out_count(&out, connections);
+    cw_out_str(&out, connections == 1 ? " TCP connection" : " TCP connections");
+    if (found->close_wait) {
+        cw_out_str(&out, ", ");
+        cw_out_count(&out, found->close_wait);
+        cw_out_str(&out, " settling");
+    }
+    cw_out_char(&out, ')');
+    cw_out_flush(&out);
+    cw_live_say(line.text);
+}
+
+/* A forked child that never touched a socket: whether one that it inherited is in CLOSE_WAIT now. */
+static bool child_has_something(void)
+{
+    if (!cw_fork_pending() || !cw_kernel_may(CW_MAY_POLL | CW_MAY_GETSOCKOPT))
+        return false;
+    for (uint32_t fd = 0, n = cw_fork_slots(); fd < n; fd++) {
+        struct pollfd ask = {.fd = (int)fd, .events = POLLRDHUP};
+        struct timespec now = {0};
+        struct cw_sock sock;
+        if (cw_fork_knows((int)fd) && cw_sys(SYS_ppoll, &ask, 1, &now, 0, 8) == 1 && (ask.revents & POLLRDHUP) &&
+            cw_kernel_sock((int)fd, &sock) && sock.state == TCP_CLOSE_WAIT)
+            return true;
+    }
+    return false;
+}
+
+static bool end_claimed(void)
+{
+    if (cw_static.disabled || cw_vforked())
+        return false;
+    if (!CW_GET(CW_P->live) && !(child_has_something() && cw_start()))
+        return false;
+    if ((pid_t)cw_sys(SYS_getpid) != CW_P->pid)
+        return false;
+    uint32_t nobody = 0;
+    return __atomic_compare_exchange_n(&CW_P->ending, &nobody, (uint32_t)cw_sys(SYS_gettid), false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_RELAXED);
+}
+
+void cw_end(enum cw_end_how how, int status)
+{
+    if (!end_claimed())
+        return;
+    int saved = errno;
+    struct cw_ledger *header = CW_P->view.header;
+    CW_SET(header->end_ms, cw_now_ms());
+    CW_SET(header->end_status, status);
+    CW_SET(header->ended, how == CW_END_SIGNAL ? CW_ENDED_SIGNAL : CW_ENDED_EXIT);
+    int failed = cw_kernel_check_all(cw_static.options.exit_grace_ms);
+    uint32_t now_ms = cw_now_ms();
+    struct findings found = settle(now_ms);
+    bool something = found.leaked || (found.late && cw_static.options.late != CW_LATE_OFF);
+    int out_fd = cw_stderr_fd();
+    if (!something && !failed) {
+        say_clean(&found);
+        cw_ledger_remove();
+    } else if (!something) {
+        /* The kernel could not be asked: whoever can, may look at the ledger. */
+        if (!found.close_wait)
+            cw_ledger_remove();
+    } else if (out_fd >= 0 || cw_static.options.log_path[0]) {
+        if (cw_reporter_run(out_fd, cw_kernel_may(CW_MAY_CLONE))) {
+            CW_OR(header->flags, CW_HEADER_REPORTED);
+            cw_ledger_remove();
+        }
+    }
+    errno = saved;
+}
+
+void cw_end_exec_begin(void)
+{
+    if (!CW_GET(CW_P->live) || cw_vforked())
+        return;
+    struct cw_ledger *header = CW_P->view.header;
+    CW_SET(header->end_ms, cw_now_ms());
+    CW_SET(header->ended, CW_ENDED_EXEC);
+}
+
+void cw_end_exec_failed(void)
+{
+    if (!CW_GET(CW_P->live) || cw_vforked())
+        return;
+    struct cw_ledger *header = CW_P->view.header;
+    CW_SET(header->ended, CW_ENDED_RUNNING);
+    CW_SET(header->end_ms, 0);
+}

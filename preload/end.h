@@ -1,0 +1,23 @@
+/* The end of the process: the last check of its sockets, and the report. */
+#ifndef PRELOAD_END_H
+#define PRELOAD_END_H
+
+#include <stdbool.h>
+
+enum cw_end_how { CW_END_EXIT, CW_END_SIGNAL };
+
+/* Registers for the very end of exit() and quick_exit(). At load, before anything else can register. */
+void cw_end_init(void);
+
+/* Once per process, by the thread that ends it: asks the kernel about every socket, reports what has leaked, and removes or
+ * keeps the ledger. status: exit status or signal. Returns; the caller ends the process. Any thread, a signal handler. */
+void cw_end(enum cw_end_how how, int status);
+
+/* The status that quick_exit() was called with: its handlers are not told. */
+void cw_end_quick_status(int status);
+
+/* Around an exec: the ledger says so before, and takes it back if the exec fails. */
+void cw_end_exec_begin(void);
+void cw_end_exec_failed(void);
+
+#endif

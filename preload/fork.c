@@ -1,0 +1,195 @@
+/* Forks. See fork.h for what is carried over. */
+#define _GNU_SOURCE
+#include "preload/fork.h"
+
+#include "preload/ledger_file.h"
+#include "preload/record.h"
+#include "preload/stack.h"
+#include "preload/sys.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* A private copy of the parent's slots and connections, made in the parent just before the fork. */
+struct copy {
+    size_t bytes;
+    uint32_t n_slots, n_conns;
+    uint32_t threaded;
+    uint32_t reserved;
+    /* n_slots words, then n_conns records */
+};
+
+static const char *single_threaded; /* glibc's __libc_single_threaded (2.32), if there */
+
+static uint64_t *copy_slots(struct copy *copy)
+{
+    return (uint64_t *)(void *)(copy + 1);
+}
+
+static struct cw_conn *copy_conns(struct copy *copy)
+{
+    return (struct cw_conn *)(void *)(copy_slots(copy) + copy->n_slots);
+}
+
+static bool has_threads(void)
+{
+    /* Without the variable: every thread that touched a socket has a record. */
+    return single_threaded ? !*single_threaded : cw_table_used(&cw_table, CW_SECTION_THREADS) > 2;
+}
+
+/* --- handlers --- */
+
+static void prepare(void)
+{
+    cw_tls.fork_copy = NULL;
+    if (!CW_GET(CW_P->live) || cw_vforked() || CW_GET(CW_P->conns_open) == 0)
+        return;
+    uint32_t n_slots = CW_GET(CW_P->slots_ready), n_conns = cw_table_used(&cw_table, CW_SECTION_CONNS);
+    size_t bytes = sizeof(struct copy) + n_slots * sizeof(uint64_t) + n_conns * sizeof(struct cw_conn);
+    long memory = cw_sys(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory < 0 && memory > -4096)
+        return; /* the child falls back to our table as it is then */
+    struct copy *copy = (struct copy *)memory;
+    *copy = (struct copy){.bytes = bytes, .n_slots = n_slots, .n_conns = n_conns, .threaded = has_threads()};
+    uint64_t *slots = copy_slots(copy);
+    for (uint32_t fd = 0; fd < n_slots; fd++)
+        slots[fd] = CW_GET(CW_P->view.slots[fd]);
+    memcpy(copy_conns(copy) + 1, CW_P->view.conns + 1, (n_conns - 1) * sizeof(struct cw_conn));
+    cw_tls.fork_copy = copy;
+}
+
+static void drop_copy(void **place)
+{
+    struct copy *copy = *place;
+    *place = NULL;
+    if (copy)
+        cw_sys(SYS_munmap, copy, copy->bytes);
+}
+
+static void in_parent(void)
+{
+    drop_copy(&cw_tls.fork_copy);
+    if (!CW_GET(CW_P->live) || cw_vforked())
+        return;
+    cw_count(CW_COUNTER_forks);
+    if (cw_tls.in_daemon) {
+        /* Its next step is _exit, unseen; the child goes on with the sockets. */
+        CW_SET(CW_P->view.header->ended, CW_ENDED_EXIT);
+        cw_ledger_remove();
+    }
+}
+
+static void in_child(void)
+{
+    cw_tls.in_daemon = 0;
+    if (CW_GET(CW_P->live)) /* a kernel without MADV_WIPEONFORK */
+        memset(&cw_process_page, 0, sizeof cw_process_page);
+    cw_tls.thread_ref = 0;
+    drop_copy(&cw_static.fork_copy); /* of a fork further up that came to nothing */
+    cw_static.fork_copy = cw_tls.fork_copy;
+    cw_tls.fork_copy = NULL;
+}
+
+void cw_fork_init(void)
+{
+    single_threaded = dlsym(RTLD_DEFAULT, "__libc_single_threaded");
+    cw_sys(SYS_madvise, &cw_process_page, sizeof cw_process_page, MADV_WIPEONFORK);
+    pthread_atfork(prepare, in_parent, in_child);
+}
+
+/* --- in the child --- */
+
+bool cw_fork_pending(void)
+{
+    return !CW_GET(CW_P->live) && !CW_GET(CW_P->off) && (cw_static.fork_copy || cw_static.last_view.header);
+}
+
+uint32_t cw_fork_slots(void)
+{
+    struct copy *copy = cw_static.fork_copy;
+    if (copy)
+        return copy->n_slots;
+    return cw_static.last_view.header ? CW_GET(cw_static.last_view.header->sections[CW_SECTION_SLOTS].used) : 0;
+}
+
+bool cw_fork_knows(int fd)
+{
+    struct copy *copy = cw_static.fork_copy;
+    if (!cw_fork_pending() || (uint32_t)fd >= cw_fork_slots())
+        return false;
+    uint64_t slot = copy ? copy_slots(copy)[fd] : CW_GET(cw_static.last_view.slots[fd]);
+    return CW_SLOT_KIND(slot) == CW_SLOT_CONN;
+}
+
+/* Copies the first n records of an append-only section, so that ids in it stay true. */
+static void adopt_section(enum cw_section_id id, void *to, const void *from, uint32_t n, uint32_t capacity)
+{
+    if (n > capacity)
+        n = capacity;
+    if (n == 0 || cw_ledger_reserve(id, 0, n))
+        return;
+    memcpy(to, from, (size_t)n * CW_P->view.header->sections[id].stride);
+    CW_SET(CW_P->view.header->sections[id].used, n);
+}
+
+static void adopt_tables(const struct cw_view *parent)
+{
+    struct cw_view *view = &CW_P->view;
+    const struct cw_section *from = parent->header->sections;
+    adopt_section(CW_SECTION_STACKS, view->stacks, parent->stacks, CW_GET(from[CW_SECTION_STACKS].used), view->n_stacks);
+    adopt_section(CW_SECTION_MODULES, view->modules, parent->modules, CW_GET(from[CW_SECTION_MODULES].used), view->n_modules);
+    adopt_section(CW_SECTION_STRINGS, view->strings, parent->strings, CW_GET(from[CW_SECTION_STRINGS].used), view->n_strings);
+}
+
+/* One inherited fd: its record keeps its index. */
+static void adopt_slot(uint32_t fd, uint64_t slot, const struct cw_conn *conns, uint32_t n_conns)
+{
+    uint32_t index = CW_SLOT_INDEX(slot);
+    uint64_t old;
+    if (CW_SLOT_KIND(slot) != CW_SLOT_CONN || index == 0 || index >= n_conns || !(conns[index].flags & CW_CONN_IN_USE))
+        return;
+    if (cw_ledger_reserve(CW_SECTION_CONNS, index, 1))
+        return;
+    struct cw_conn *conn = &CW_P->view.conns[index];
+    if (conn->refs == 0) {
+        *conn = conns[index];
+        cw_conn_forked(conn);
+        CW_P->conns_open++;
+        if (conn->flags & CW_CONN_LISTENER)
+            CW_P->view.header->listeners++;
+    }
+    conn->refs++;
+    cw_table_store(&cw_table, (int)fd, CW_SLOT_CONN, index, &old);
+}
+
+void cw_fork_adopt(void)
+{
+    const struct cw_view *parent = &cw_static.last_view;
+    struct copy *copy = cw_static.fork_copy;
+    if (!parent->header)
+        return;
+    struct cw_view *view = &CW_P->view;
+    uint32_t n_conns = copy ? copy->n_conns : CW_GET(parent->header->sections[CW_SECTION_CONNS].used);
+    if (n_conns > view->n_conns)
+        n_conns = view->n_conns;
+    view->header->start_mono_ns = parent->header->start_mono_ns; /* times in records stay comparable */
+    view->header->start_real_ns = parent->header->start_real_ns;
+    view->header->flags |= CW_HEADER_FORKED;
+    adopt_tables(parent);
+    if (n_conns > 1 && cw_ledger_reserve(CW_SECTION_CONNS, 1, n_conns - 1) == 0) {
+        view->header->sections[CW_SECTION_CONNS].used = n_conns;
+        for (uint32_t fd = 0, n = cw_fork_slots(); fd < n; fd++)
+            adopt_slot(fd, copy ? copy_slots(copy)[fd] : CW_GET(parent->slots[fd]), copy ? copy_conns(copy) : parent->conns,
+                       n_conns);
+        for (uint32_t i = 1; i < n_conns; i++)
+            if (view->conns[i].refs == 0)
+                cw_table_free_conn(&cw_table, i);
+    }
+    CW_P->child = 1;
+    CW_P->threaded_fork = !copy || copy->threaded;
+    cw_stack_forked(CW_P->threaded_fork);
+    cw_sys(SYS_munmap, parent->header, parent->header->total_bytes);
+    drop_copy(&cw_static.fork_copy);
+}

@@ -1,0 +1,46 @@
+/* Asking the kernel about this process's own sockets. Raw system calls; none where a seccomp filter might punish them
+ * (cw_kernel_may). Any thread, a signal handler; a forked child. */
+#ifndef PRELOAD_KERNEL_H
+#define PRELOAD_KERNEL_H
+
+#include "core/sockdiag.h"
+#include "preload/state.h"
+
+#include <sys/socket.h>
+
+/* Whether calls beyond the program's own may be made: the program has installed no filter, and the one that was there at
+ * start, if any, lets `what` (enum cw_may, 0: only what libc's start makes too) pass. */
+bool cw_kernel_may(unsigned what);
+
+/* fd is a TCP or MPTCP socket of IPv4 or IPv6: its family and protocol (as in struct cw_conn). */
+bool cw_kernel_is_tcp(int fd, uint8_t *ret_family, uint8_t *ret_protocol);
+
+/* State and times of fd by TCP_INFO into *ret (state, has_info, last_*, unacked, keepalive); false if refused. For a
+ * listener, recv_q and send_q are the connections waiting and the limit. */
+bool cw_kernel_tcp_info(int fd, struct cw_sock *ret);
+
+/* The whole of it: tcp_info, addresses and inode. */
+bool cw_kernel_sock(int fd, struct cw_sock *ret);
+
+/* The fd's local (peer: remote) address; returns its length, 0 if there is none. */
+uint32_t cw_kernel_name(int fd, bool peer, struct sockaddr_storage *ret);
+
+/* Dumps the TCP sockets of this network namespace that are in CLOSE_WAIT (local_port 0: all ports). 0, or negative errno:
+ * then nothing can be said. `each` returns non-zero to stop. */
+int cw_kernel_dump_close_wait(uint16_t local_port, int (*each)(void *ctx, const struct cw_sock *sock), void *ctx);
+
+/* Calls `each` for every open fd of this process, in /proc/self/fd's order; negative errno if that cannot be read. */
+int cw_kernel_each_fd(void (*each)(void *ctx, int fd), void *ctx);
+
+/* The inode of fd if it is a socket, else 0. */
+uint32_t cw_kernel_socket_inode(int fd);
+
+/* Copies n bytes of this process's memory that may not be there: false instead of a fault (or if the kernel may not be
+ * asked). About 1 µs. */
+bool cw_kernel_peek(void *to, const void *from, size_t n);
+
+/* Holds every socket of this process against the kernel (core/truth.h) and judges it with this grace period. Sockets that
+ * no hook saw get a record. 0, or negative errno when the kernel may not be asked. One thread at a time. */
+int cw_kernel_check_all(uint32_t grace_ms);
+
+#endif

@@ -1,0 +1,249 @@
+/* Live lines on stderr. */
+#define _GNU_SOURCE
+#include "preload/live.h"
+
+#include "core/diagnose.h"
+#include "core/frames.h"
+#include "core/out.h"
+#include "preload/probe.h"
+#include "preload/kernel.h"
+#include "preload/record.h"
+#include "preload/self_report.h"
+#include "preload/sys.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define LINES_PER_MINUTE 10u
+#define PATHS 1024u
+#define LINE_BYTES 1024u
+
+/* Leaked connections per code path (diagnosis, both stacks). Open addressing; a full table announces nothing new. */
+static struct {
+    uint64_t key;
+    uint32_t count;
+    uint32_t epoch;
+} paths[PATHS];
+
+static uint32_t minute_begin_ms, minute_lines;
+
+int cw_stderr_fd(void)
+{
+    struct stat st;
+    if (cw_sys(SYS_fstat, 2, &st) != 0)
+        return -1;
+    if (S_ISCHR(st.st_mode) && st.st_rdev == ((1 << 8) | 3)) /* /dev/null */
+        return -1;
+    bool same = cw_static.start_fd2_known && st.st_dev == cw_static.start_fd2_dev && st.st_ino == cw_static.start_fd2_ino;
+    return same || CW_GET(cw_static.fd2_replaced) ? 2 : -1;
+}
+
+/* Whether this minute has room for one more line. */
+static bool within_rate(uint32_t now_ms)
+{
+    uint32_t begin = CW_GET(minute_begin_ms);
+    if (now_ms - begin >= 60000 || begin == 0) {
+        CW_SET(minute_begin_ms, now_ms);
+        CW_SET(minute_lines, 0);
+    }
+    return CW_ADD(minute_lines, 1) < LINES_PER_MINUTE;
+}
+
+/* A write to a pipe whose reader is gone raises SIGPIPE in this thread: blocked meanwhile, and taken away if it was not
+ * pending before. */
+static long write_quietly(int fd, const char *text, size_t n)
+{
+    uint64_t pipe_only = UINT64_C(1) << (SIGPIPE - 1), old = 0, pending = 0;
+    struct timespec now = {0};
+    cw_sys(SYS_rt_sigprocmask, SIG_BLOCK, &pipe_only, &old, 8);
+    cw_sys(SYS_rt_sigpending, &pending, 8);
+    long written = cw_sys(SYS_write, fd, text, n);
+    if (written == -EPIPE && !(pending & pipe_only))
+        cw_sys(SYS_rt_sigtimedwait, &pipe_only, 0, &now, 8);
+    cw_sys(SYS_rt_sigprocmask, SIG_SETMASK, &old, 0, 8);
+    return written;
+}
+
+bool cw_live_say(const char *text)
+{
+    char line[LINE_BYTES];
+    static const char prefix[] = "cwguard: ";
+    int fd = cw_kernel_may(CW_MAY_POLL | CW_MAY_SIGNALS) ? cw_stderr_fd() : -1;
+    struct pollfd ask = {.fd = fd, .events = POLLOUT};
+    struct timespec now = {0};
+    if (fd < 0 || cw_sys(SYS_ppoll, &ask, 1, &now, 0, 8) != 1 || !(ask.revents & POLLOUT) || (ask.revents & (POLLERR | POLLHUP)))
+        return false;
+    size_t n = strlen(text);
+    if (n > sizeof line - sizeof prefix - 1)
+        n = sizeof line - sizeof prefix - 1;
+    memcpy(line, prefix, sizeof prefix - 1);
+    memcpy(line + sizeof prefix - 1, text, n);
+    line[sizeof prefix - 1 + n] = '\n';
+    return write_quietly(fd, line, sizeof prefix + n) > 0;
+}
+
+struct buffer {
+    char text[LINE_BYTES];
+    size_t n;
+};
+
+static int append(void *ctx, const void *bytes, size_t n)
+{
+    struct buffer *buffer = ctx;
+    if (n > sizeof buffer->text - 1 - buffer->n)
+        n = sizeof buffer->text - 1 - buffer->n;
+    memcpy(buffer->text + buffer->n, bytes, n);
+    buffer->n += n;
+    buffer->text[buffer->n] = '\0';
+    return 0;
+}
+
+/* What making a line takes: too much for a small thread's stack, so it is mapped for the moment. */
+struct work {
+    struct cw_out out;
+    struct buffer buffer;
+    struct cw_resolver resolver;
+    struct cw_symbol symbols[CW_SYMBOLS_MAX];
+    uint64_t frames[CW_STACK_MAX_FRAMES];
+    _Alignas(16) unsigned char names[CW_SELF_SYMBOLS_BYTES];
+};
+
+static struct work *begin_line(void)
+{
+    long memory = cw_sys(SYS_mmap, 0, sizeof(struct work), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory < 0 && memory > -4096)
+        return NULL;
+    struct work *work = (struct work *)memory;
+    cw_self_symbols(&work->resolver, work->names);
+    cw_out_init(&work->out, append, &work->buffer);
+    return work;
+}
+
+static void end_line(struct work *work)
+{
+    cw_out_flush(&work->out);
+    if (!cw_live_say(work->buffer.text))
+        cw_count(CW_COUNTER_lines_dropped);
+    cw_sys(SYS_munmap, work, sizeof *work);
+}
+
+/* "accept_client (server+0x1a2f)": the top frame worth showing. */
+static void top_frame(struct work *work, uint32_t stack)
+{
+    const struct cw_view *view = &CW_P->view;
+    unsigned n = stack ? cw_frames_shown(view, &work->resolver, stack, work->symbols, work->frames) : 0;
+    if (n == 0) {
+        cw_out_str(&work->out, "an unknown place");
+        return;
+    }
+    bool named = cw_frame_symbols(view, &work->resolver, work->frames[0], work->symbols) && work->symbols[0].function;
+    if (named) {
+        cw_out_safe(&work->out, work->symbols[0].function);
+        cw_out_str(&work->out, " (");
+    }
+    cw_frame_place(&work->out, view, work->frames[0]);
+    if (named)
+        cw_out_char(&work->out, ')');
+}
+
+static uint64_t path_key(const struct cw_conn *conn, enum cw_diagnosis_id diagnosis, uint32_t deciding)
+{
+    uint64_t key = cw_hash_bytes(CW_HASH_START, &diagnosis, sizeof diagnosis);
+    key = cw_hash_bytes(key, &conn->open_stack, sizeof conn->open_stack);
+    key = cw_hash_bytes(key, &deciding, sizeof deciding);
+    return key ? key : 1;
+}
+
+/* Raises the path's count: the new one, or 0 when the table is full. */
+static uint32_t path_raise(uint64_t key)
+{
+    uint32_t epoch = CW_GET(CW_P->epoch);
+    for (uint32_t i = 0; i < 16; i++) {
+        uint32_t at = (uint32_t)(key + i) % PATHS;
+        uint64_t old = CW_GET(paths[at].key);
+        if (old != key && old != 0 && CW_GET(paths[at].epoch) == epoch)
+            continue;
+        if (old != key || CW_GET(paths[at].epoch) != epoch) {
+            CW_SET(paths[at].key, key);
+            CW_SET(paths[at].epoch, epoch);
+            CW_SET(paths[at].count, 0);
+        }
+        return CW_ADD(paths[at].count, 1) + 1;
+    }
+    return 0;
+}
+
+static bool power_of_ten(uint32_t n)
+{
+    while (n >= 10 && n % 10 == 0)
+        n /= 10;
+    return n == 1;
+}
+
+static void say_leak(const struct cw_conn *conn, enum cw_diagnosis_id diagnosis, uint32_t deciding, uint32_t count)
+{
+    struct work *work = begin_line();
+    if (!work)
+        return;
+    struct cw_out *out = &work->out;
+    cw_out_count(out, count);
+    cw_out_str(out, count == 1 ? " socket left in CLOSE_WAIT for more than " : " sockets left in CLOSE_WAIT for more than ");
+    cw_out_duration(out, cw_static.options.grace_ms);
+    cw_out_str(out, " [");
+    cw_out_str(out, cw_diagnoses[diagnosis].id);
+    cw_out_str(out, "], opened at ");
+    top_frame(work, conn->open_stack);
+    if (deciding) {
+        cw_out_str(out, ", end of stream seen at ");
+        top_frame(work, deciding);
+    }
+    cw_out_str(out, "; full report: cwguard report ");
+    cw_out_i64(out, CW_P->pid);
+    end_line(work);
+}
+
+void cw_live_leaked(struct cw_conn *conn, uint32_t now_ms)
+{
+    struct cw_facts facts = {
+        .view = &CW_P->view, .conn = conn, .now_ms = now_ms, .grace_ms = cw_static.options.grace_ms};
+    uint8_t call;
+    enum cw_diagnosis_id diagnosis = cw_diagnose(&facts);
+    uint32_t deciding = cw_diagnosis_stack(diagnosis, conn, &call);
+    cw_count(CW_COUNTER_reports);
+    if (!cw_static.options.live || cw_diagnoses[diagnosis].severity != CW_SEVERITY_ERROR)
+        return;
+    uint32_t count = path_raise(path_key(conn, diagnosis, deciding));
+    CW_OR(conn->flags, CW_CONN_ANNOUNCED);
+    if (!power_of_ten(count))
+        return;
+    if (within_rate(now_ms))
+        say_leak(conn, diagnosis, deciding, count);
+    else
+        cw_count(CW_COUNTER_lines_dropped);
+}
+
+void cw_live_closed(const struct cw_conn *conn)
+{
+    uint32_t now_ms = cw_now_ms();
+    if (!cw_static.options.live || CW_GET(CW_P->ending))
+        return;
+    if (!within_rate(now_ms)) {
+        cw_count(CW_COUNTER_lines_dropped);
+        return;
+    }
+    struct work *work = begin_line();
+    if (!work)
+        return;
+    cw_out_str(&work->out, "a socket reported as left in CLOSE_WAIT was closed after all, after ");
+    cw_out_duration(&work->out, now_ms - CW_GET(conn->fin_ms));
+    cw_out_str(&work->out, ": fd ");
+    cw_out_i64(&work->out, CW_GET(conn->fd));
+    cw_out_str(&work->out, ", peer ");
+    cw_out_address(&work->out, conn->family, conn->peer, conn->peer_port);
+    end_line(work);
+}

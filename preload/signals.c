@@ -1,0 +1,87 @@
+/* The shim's own handler. */
+#define _GNU_SOURCE
+#include "preload/signals.h"
+
+#include "preload/end.h"
+#include "preload/hooks.h"
+#include "preload/kernel.h"
+#include "preload/probe.h"
+#include "preload/state.h"
+#include "preload/sys.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const int watched[] = {SIGTERM, SIGINT, SIGHUP};
+
+/* Default action, this signal unblocked, and sent to ourselves again: the parent sees death by that signal. */
+static void die_of(int sig)
+{
+    struct sigaction dfl;
+    sigset_t set;
+    memset(&dfl, 0, sizeof dfl);
+    dfl.sa_handler = SIG_DFL;
+    CW_REAL(sigaction)(sig, &dfl, NULL);
+    long pid = cw_sys(SYS_getpid), tid = cw_sys(SYS_gettid);
+    sigemptyset(&set);
+    sigaddset(&set, sig);
+    cw_sys(SYS_tgkill, pid, tid, sig);
+    cw_sys(SYS_rt_sigprocmask, SIG_UNBLOCK, &set, 0, 8);
+}
+
+static void on_signal(int sig)
+{
+    int saved = errno;
+    /* A vfork child shares the handler and the memory, not the process: nothing may be touched there. */
+    if (CW_GET(CW_P->live) ? (pid_t)cw_sys(SYS_getpid) == CW_P->pid : true)
+        cw_end(CW_END_SIGNAL, sig);
+    die_of(sig);
+    errno = saved;
+}
+
+bool cw_signals_is_ours(sighandler_t handler)
+{
+    return handler == on_signal;
+}
+
+static bool wanted(int sig)
+{
+    for (size_t i = 0; i < sizeof watched / sizeof watched[0]; i++)
+        if (watched[i] == sig)
+            return true;
+    return false;
+}
+
+static void install(int sig)
+{
+    struct sigaction ours, old;
+    if (CW_REAL(sigaction)(sig, NULL, &old) != 0 || (old.sa_flags & SA_SIGINFO) || old.sa_handler != SIG_DFL)
+        return;
+    memset(&ours, 0, sizeof ours);
+    ours.sa_handler = on_signal;
+    ours.sa_flags = SA_ONSTACK | SA_RESTART;
+    sigfillset(&ours.sa_mask);
+    CW_REAL(sigaction)(sig, &ours, NULL);
+}
+
+static bool allowed(void)
+{
+    return cw_static.options.handle_signals && CW_P->pid != 1 && cw_kernel_may(CW_MAY_SIGNALS);
+}
+
+void cw_signals_install(void)
+{
+    int saved = errno;
+    if (allowed())
+        for (size_t i = 0; i < sizeof watched / sizeof watched[0]; i++)
+            install(watched[i]);
+    errno = saved;
+}
+
+void cw_signals_after_set(int sig)
+{
+    int saved = errno;
+    if (wanted(sig) && CW_GET(CW_P->live) && !cw_vforked() && allowed())
+        install(sig);
+    errno = saved;
+}

@@ -1,0 +1,21 @@
+/* The shim's own handler for SIGTERM, SIGINT and SIGHUP: it reports, then lets the signal take its default effect.
+ *
+ * Installed with the first TCP socket, only where the action is the default, never in PID 1 (a handler there would change
+ * what the signal does) and not with handle_signals=0. The program cannot see it: the wrappers of sigaction and friends show
+ * SIG_DFL for it, and put it back where the program asks for SIG_DFL. */
+#ifndef PRELOAD_SIGNALS_H
+#define PRELOAD_SIGNALS_H
+
+#include <signal.h>
+#include <stdbool.h>
+
+/* Once per process, when recording begins. */
+void cw_signals_install(void);
+
+/* Whether this handler is ours. */
+bool cw_signals_is_ours(sighandler_t handler);
+
+/* After the program set sig's action: if that was SIG_DFL and the signal is one of ours, ours takes its place. */
+void cw_signals_after_set(int sig);
+
+#endif

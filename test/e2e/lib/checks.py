@@ -1,0 +1,167 @@
+"""Checks that only some cases need, named in the list: during=NAME (at a victim's end, before it goes on; gets the run and
+the pid) and after=NAME (gets the case and both runs)."""
+import glob
+import json
+import os
+import subprocess
+import time
+
+from kernel import close_wait_rows, wait_until
+from process import Failure
+
+
+def ask_tool(run, pid, *more):
+    """The JSON of `cwguard report PID`."""
+    done = subprocess.run([run.context.tool, 'report', str(pid), '--ledger-dir', run.context.ledgers, '--format', 'json',
+                           *more], capture_output=True, text=True, timeout=20, check=False)
+    if done.returncode != 0:
+        raise Failure(f'cwguard report {pid} ended with {done.returncode}: {done.stderr}')
+    return json.loads(done.stdout)
+
+
+# --- during ---
+
+def during_running_report(run, pid):
+    """Asked while it runs, the tool lists what ss lists."""
+    report = ask_tool(run, pid, '--grace', '0')
+    listed = {(c['local'], c['peer']) for group in report['leaks'] for c in group['connections']}
+    if listed != set(run.ends[pid]) or report['truth'] != 'kernel' or report['ended']['how'] != 'running':
+        raise Failure(f'of the running process: by ss {sorted(run.ends[pid])}, listed {sorted(listed)}, '
+                      f'truth {report["truth"]}, ended {report["ended"]}')
+
+
+def during_age_never_falls(run, pid):
+    """Probes are answered all the time, and the age of each socket grows with the clock."""
+    start = time.monotonic()
+    samples = []
+
+    def sample():
+        report = ask_tool(run, pid, '--grace', '0')
+        ages = {c['local'] + c['peer']: c['fin_age_s'] for group in report['leaks'] for c in group['connections']}
+        if len(ages) != len(run.ends[pid]):
+            raise Failure(f'{len(ages)} sockets listed, {len(run.ends[pid])} by ss')
+        samples.append((time.monotonic() - start, ages))
+        return time.monotonic() - start > 4.5
+    wait_until('samples over 4.5 s', sample, 20)
+    for (_, before), (_, after) in zip(samples, samples[1:]):
+        for name, age in after.items():
+            if age + 0.011 < before[name]:
+                raise Failure(f'the age fell from {before[name]} s to {age} s')
+    first_at, first = samples[0]
+    last_at, last = samples[-1]
+    for name, age in last.items():
+        if age - first[name] < (last_at - first_at) - 1.1:
+            raise Failure(f'{last_at - first_at:.1f} s later the age is {age} s, up from {first[name]} s')
+
+
+def during_no_ledger(run, pid):
+    """Nothing has been created for a process without sockets."""
+    left = os.listdir(run.context.ledgers) + glob.glob(f'/dev/shm/cwguard-*/*.{pid}.*.cwg')
+    if left:
+        raise Failure(f'there is a ledger: {left}')
+
+
+def during_ledger(run, pid):
+    """The process has one ledger, of mode 0600, that belongs to it."""
+    found = glob.glob(f'{run.context.ledgers}/*.{run.inner[pid]}.*.cwg')
+    if len(found) != 1:
+        raise Failure(f'{len(found)} ledgers of process {pid} in {os.listdir(run.context.ledgers)}')
+    if os.stat(found[0]).st_mode & 0o7777 != 0o600:
+        raise Failure(f'{found[0]} has mode {os.stat(found[0]).st_mode & 0o7777:o}')
+
+
+def during_not_loaded(run, pid):
+    """The shim does nothing in this process: its memory has no ledger, no unwinder."""
+    with open(f'/proc/{pid}/maps', encoding='utf-8', errors='replace') as file:
+        text = file.read()
+    if '.cwg' in text or 'libunwind' in text:
+        raise Failure('a ledger or an unwinder is mapped in a program that must stay untouched')
+
+
+def during_recv_q_one(run, pid):
+    """A peek has not consumed the end of stream: the kernel still counts the FIN as unread."""
+    queues = [recv_q for local, peer, _, recv_q in close_wait_rows() if (local, peer) in run.ends[pid]]
+    if queues != [1]:
+        raise Failure(f'Recv-Q by ss: {queues}')
+
+
+# --- after ---
+
+def after_no_trace(case, bare, shim):
+    """Not even the folder for ledgers was touched."""
+    left = os.listdir(shim.context.ledgers)
+    if left:
+        raise Failure(f'left behind: {left}')
+
+
+def after_one_frame(case, bare, shim):
+    """depth=1: no stack is deeper."""
+    (path,) = glob.glob(f'{shim.work}/report.*.json')
+    with open(path, encoding='utf-8') as file:
+        groups = json.load(file)['leaks']
+    for group in groups:
+        frames = [frame for frame in group['origin']['frames'] if not frame['inlined']]
+        if len(frames) != 1:
+            raise Failure(f'{len(frames)} frames in {group["origin"]}')
+
+
+def after_untouched_file(case, bare, shim):
+    """The program's own file, which had taken over number 2, is as it left it: empty."""
+    with open(f'{shim.work}/file', encoding='utf-8', errors='replace') as file:
+        text = file.read()
+    if text:
+        raise Failure(f'something was written into the program\'s own file: {text!r}')
+
+
+def after_report_in_file(case, bare, shim):
+    """The log that was put on fd 2 holds the report."""
+    with open(f'{shim.work}/file', encoding='utf-8', errors='replace') as file:
+        text = file.read()
+    if f'SUMMARY: cwguard: {case.leaks} socket' not in text:
+        raise Failure(f'no report in the log: {text!r}')
+
+
+def after_dead_matches(case, bare, shim):
+    """Where nothing could be written, `cwguard report --dead` tells it: the sockets that ss showed."""
+    done = subprocess.run([shim.context.tool, 'report', '--dead', '--ledger-dir', shim.context.ledgers, '--format', 'json',
+                           '--exit-grace', '0'], capture_output=True, text=True, timeout=20, check=False)
+    if done.returncode != 0:
+        raise Failure(f'cwguard report --dead ended with {done.returncode}: {done.stderr}')
+    listed = {(c['local'], c['peer']) for group in json.loads(done.stdout)['leaks'] for c in group['connections']}
+    wanted = {pair for ends in shim.ends.values() for pair in ends}
+    if listed != wanted:
+        raise Failure(f'report --dead lists {sorted(listed)}, by ss {sorted(wanted)}')
+
+
+def after_file_names(case, bare, shim):
+    """log_path=report.%e.%p.%f: program, pid, format."""
+    (pid,) = shim.inner.values()
+    name = f'{shim.work}/named.{os.path.basename(case.command[0])}.{pid}.json'
+    if not os.path.exists(name):
+        raise Failure(f'{name} is not among {os.listdir(shim.work)}')
+    with open(name, encoding='utf-8') as file:
+        if len([c for group in json.load(file)['leaks'] for c in group['connections']]) != case.leaks:
+            raise Failure(f'{name} does not list {case.leaks} sockets')
+    others = [other for other in os.listdir(shim.work) if other.startswith('named.') and other != os.path.basename(name)]
+    if others:
+        raise Failure(f'left behind beside the report: {others}')
+
+
+def after_second_gets_pid(case, bare, shim):
+    """Two processes, one log_path without %p: the second report has .PID at its end, and both are whole."""
+    found = sorted(name for name in os.listdir(shim.work) if name.startswith('one.json'))
+    pids = {}
+    for name in found:
+        with open(f'{shim.work}/{name}', encoding='utf-8') as file:
+            pids[json.load(file)['process']['pid']] = name
+    first, second = shim.inner.values()
+    if pids != {first: 'one.json', second: f'one.json.{second}'}:
+        raise Failure(f'reports by pid: {pids}, ends of {first} and {second}')
+
+
+def find_during(name):
+    return globals()['during_' + name]
+
+
+def find_after(name):
+    return globals()['after_' + name]

@@ -1,0 +1,28 @@
+/* FINs that come too late to blame anybody. usage: settle young|atexit|listener-closed|old */
+#include "test/e2e/victims/victim.h"
+
+static void fin_at_exit(void)
+{
+    ask("fin");
+    end_here();
+}
+
+int main(int argc, char **argv)
+{
+    int fds[2];
+    victim_begin();
+    MUST(argc == 2);
+    int listener = listen_on(AF_INET);
+    take_clients(listener, 2, fds);
+    if (strcmp(argv[1], "atexit") == 0) {
+        atexit(fin_at_exit);
+        return 0;
+    }
+    if (strcmp(argv[1], "listener-closed") == 0)
+        close(listener);
+    ask("fin");
+    if (strcmp(argv[1], "old") == 0)
+        ask("age 2300");
+    end_here();
+    return 0;
+}
