@@ -75,7 +75,8 @@ static bool keep_best(void *ctx, const struct cw_found *found)
     return true;
 }
 
-static bool has_shim(pid_t pid)
+/* Says why a process has no ledger that we could read. */
+static void explain_no_ledger(pid_t pid)
 {
     char path[64], line[PATH_MAX + 128];
     bool found = false;
@@ -83,11 +84,21 @@ static bool has_shim(pid_t pid)
 
     snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
     maps = fopen(path, "re");
-    while (maps && !found && fgets(line, sizeof line, maps))
+    if (!maps) {
+        cw_say("pid %d has no ledger that can be read here, and it belongs to another user: run as root", (int)pid);
+        return;
+    }
+    while (!found && fgets(line, sizeof line, maps))
         found = strstr(line, "/libcwguard.so") != NULL;
-    if (maps)
-        fclose(maps);
-    return found;
+    fclose(maps);
+    if (found)
+        cw_say("pid %d runs under libcwguard.so but has no ledger that can be read here: it has had no TCP socket yet, "
+               "or its ledger_dir is another one (give --ledger-dir), or that is not a tmpfs or not writable for it",
+               (int)pid);
+    else
+        cw_say("pid %d was not started under libcwguard.so: start it with LD_PRELOAD=/path/to/libcwguard.so in its "
+               "environment",
+               (int)pid);
 }
 
 static int report_process(const struct arguments *arguments, pid_t pid)
@@ -109,15 +120,7 @@ static int report_process(const struct arguments *arguments, pid_t pid)
         cw_find_ledgers(root, "", keep_best, &wanted);
     }
     if (!wanted.found) {
-        if (has_shim(pid))
-            cw_say("pid %d runs under libcwguard.so but has no ledger that can be read here: it has had no TCP socket "
-                   "yet, or its "
-                   "ledger_dir is another one (give --ledger-dir), or it belongs to another user (run as root)",
-                   (int)pid);
-        else
-            cw_say("pid %d was not started under libcwguard.so: start it with LD_PRELOAD=/path/to/libcwguard.so in its "
-                   "environment",
-                   (int)pid);
+        explain_no_ledger(pid);
         return CW_EXIT_FAILED;
     }
     result = cw_render(&wanted.best, wanted.best_name,

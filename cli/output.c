@@ -135,21 +135,31 @@ static int put_in_place(const char *temporary, char *path, size_t path_bytes, in
     return rename(temporary, path) ? -errno : 0;
 }
 
+/* /dev/stderr, a FIFO: opened and written to. What /dev/stdout leads to may be a regular file, but not one to be
+ * replaced or cut. */
+static int write_direct(const struct cw_output *output, const char *path)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), error;
+
+    if (fd < 0)
+        return -errno;
+    error = write_all(fd, output->bytes, output->used);
+    close(fd);
+    return error;
+}
+
 static int write_file(const struct cw_output *output, char *path, size_t path_bytes, int pid)
 {
-    char temporary[PATH_MAX + 32];
+    char temporary[PATH_MAX + 32], resolved[PATH_MAX];
     struct stat status;
     int fd, error;
 
-    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
-        /* /dev/stderr, a FIFO: nothing to rename. */
-        fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-        if (fd < 0)
-            return -errno;
-        error = write_all(fd, output->bytes, output->used);
-        close(fd);
-        return error;
-    }
+    if (!strncmp(path, "/dev/fd/", 8) || !strncmp(path, "/dev/std", 8) || !strncmp(path, "/proc/", 6) ||
+        (stat(path, &status) == 0 && !S_ISREG(status.st_mode)))
+        return write_direct(output, path);
+    /* The file behind a symbolic link is replaced, not the link. */
+    if (lstat(path, &status) == 0 && S_ISLNK(status.st_mode) && realpath(path, resolved))
+        snprintf(path, path_bytes, "%s", resolved);
     snprintf(temporary, sizeof temporary, "%s.tmp.%d", path, (int)getpid());
     fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0)

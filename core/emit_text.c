@@ -4,8 +4,8 @@
 #include "core/text.h"
 
 enum {
-    WIDTH_HEAD = 103,  /* where the diagnosis in a group's first line ends */
-    WIDTH_NAMES = 48,  /* longer function names do not push the other columns further to the right */
+    WIDTH_HEAD = 103, /* where the diagnosis in a group's first line ends */
+    WIDTH_NAMES = 48, /* longer function names do not push the other columns further to the right */
 };
 
 void cw_text_colour(struct cw_out *out, const struct cw_report *report, enum cw_colour colour)
@@ -175,10 +175,12 @@ static void out_unseen(struct cw_out *out, const struct cw_report *report)
     const struct unseen rows[] = {
         {counters[CW_COUNTER_closes_unseen], true, "close (raw system calls)", "closes (raw system calls)"},
         {counters[CW_COUNTER_stacks_rationed], true, "stack rationed", "stacks rationed"},
-        {counters[CW_COUNTER_table_full], false, "fact for which there was no room", "facts for which there was no room"},
+        {counters[CW_COUNTER_table_full], false, "fact for which there was no room",
+         "facts for which there was no room"},
         {counters[CW_COUNTER_late_dropped], false, "socket closed late, not kept", "sockets closed late, not kept"},
         {counters[CW_COUNTER_lines_dropped], false, "line for stderr", "lines for stderr"},
-        {report->totals.not_listed, false, "socket not listed for want of memory", "sockets not listed for want of memory"},
+        {report->totals.not_listed, false, "socket not listed for want of memory",
+         "sockets not listed for want of memory"},
     };
     const char *words[3] = {NULL, NULL, NULL};
     bool stale = header->truth != CW_TRUTH_KERNEL, any = stale;

@@ -58,8 +58,8 @@ static void add_member(struct stats *stats, const struct cw_report *report, cons
     stats->keepalive += (flags & CW_CONN_KEEPALIVE) != 0;
     stats->shut_wr += (flags & CW_CONN_SHUT_WR) != 0;
     stats->peeked_only += (flags & (CW_CONN_EOF_SEEN | CW_CONN_EOF_CONSUMED)) == CW_CONN_EOF_SEEN;
-    stats->same_watch += (flags & CW_CONN_WATCHED) && conn->epoll_fd == oldest->epoll_fd &&
-                         conn->epoll_mask == oldest->epoll_mask;
+    stats->same_watch +=
+        (flags & CW_CONN_WATCHED) && conn->epoll_fd == oldest->epoll_fd && conn->epoll_mask == oldest->epoll_mask;
 }
 
 /* --- writing entries --- */
@@ -133,7 +133,7 @@ static void out_numbers(struct cw_out *out, const struct range *numbers)
     }
 }
 
-/* "last write 93 s ago", "never written to". */
+/* "last write 93 s ago", "no write seen". */
 static void add_transfer(struct list *list, const char *key, const char *last, const char *never,
                          const struct range *ages, uint32_t oldest_ms, uint8_t call)
 {
@@ -162,7 +162,7 @@ static void add_eof(struct list *list)
     struct cw_out *out = begin(list, "end_of_stream");
 
     if (!stats->eof_age.n) {
-        cw_out_str(out, "end of stream not read");
+        cw_out_str(out, "end of stream not seen");
     } else if (stats->peeked_only == list->group->count) {
         cw_out_str(out, "end of stream seen by MSG_PEEK, not read");
     } else {
@@ -218,7 +218,7 @@ static void add_epoll(struct list *list)
         out_ages(out, &stats->polled_age);
         out_share(list, stats->polled);
     } else {
-        cw_out_str(out, "never in an epoll, poll or select set");
+        cw_out_str(out, "never seen in an epoll, poll or select set");
     }
     end(list);
 }
@@ -316,7 +316,8 @@ static void add_listener(struct list *list)
 
     struct range ages = {0};
     include_age(&ages, list->report->in.now_ms, listener->in_last_ms);
-    add_transfer(list, "last_accept", "last accept", "accept was never called", &ages, listener->in_last_ms, 0);
+    ages.n *= list->group->count; /* one fact for all of them */
+    add_transfer(list, "last_accept", "last accept", "no accept seen", &ages, listener->in_last_ms, 0);
 }
 
 unsigned cw_evidence_collect(const struct cw_report *report, const struct cw_group *group,
@@ -337,10 +338,10 @@ unsigned cw_evidence_collect(const struct cw_report *report, const struct cw_gro
         return list.n;
     }
     add_eof(&list);
-    add_transfer(&list, "last_write", "last write", "never written to", &stats->out_age, oldest->out_last_ms,
+    add_transfer(&list, "last_write", "last write", "no write seen", &stats->out_age, oldest->out_last_ms,
                  oldest->out_call);
     if (group->diagnosis != CW_DIAGNOSIS_EOF_NOT_CLOSED)
-        add_transfer(&list, "last_read", "last read", "never read", &stats->in_age, oldest->in_last_ms,
+        add_transfer(&list, "last_read", "last read", "no read seen", &stats->in_age, oldest->in_last_ms,
                      oldest->in_call);
     add_epoll(&list);
     add_recv_q(&list);

@@ -7,7 +7,7 @@
 enum { CW_EVIDENCE_MAX = 16 };
 
 struct cw_evidence {
-    const char *key;         /* stable name for programs */
+    const char *key; /* stable name for programs */
     bool has_value;
     uint64_t value;          /* of the group's oldest socket, in `unit`; ms are written as seconds */
     const char *unit;        /* "s" (value in ms), "bytes", "sockets", …; NULL for none */

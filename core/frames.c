@@ -28,7 +28,7 @@ void cw_frame_place(struct cw_out *out, const struct cw_view *view, uint64_t fra
     const char *name = cw_frame_module_name(view, frame);
 
     if (*name) {
-        cw_out_str(out, name);
+        cw_out_safe(out, name);
         cw_out_char(out, '+');
     }
     cw_out_str(out, "0x");
@@ -61,9 +61,14 @@ static bool is_system(unsigned kind)
 static bool is_start(const struct cw_view *view, const struct cw_resolver *resolver, uint64_t frame,
                      struct cw_symbol *symbols)
 {
-    static const char *const in_libc[] = {"__libc_start_main", "__libc_start_main_impl", "__libc_start_call_main",
-                                          "start_thread",      "clone",                  "clone3",
-                                          "__clone",           "__clone3"};
+    static const char *const in_libc[] = {"__libc_start_main",
+                                          "__libc_start_main_impl",
+                                          "__libc_start_call_main",
+                                          "start_thread",
+                                          "clone",
+                                          "clone3",
+                                          "__clone",
+                                          "__clone3"};
     unsigned n = cw_frame_symbols(view, resolver, frame, symbols);
     const char *function = n ? symbols[n - 1].function : NULL;
 
@@ -167,8 +172,8 @@ uint64_t cw_hash_stack(uint64_t hash, const struct cw_view *view, uint32_t stack
     return cw_hash_str(hash, "."); /* the end of the stack: two stacks in a row are not one long one */
 }
 
-uint64_t cw_hash_functions(uint64_t hash, const struct cw_view *view, const struct cw_resolver *resolver, uint32_t stack,
-                           struct cw_symbol *symbols)
+uint64_t cw_hash_functions(uint64_t hash, const struct cw_view *view, const struct cw_resolver *resolver,
+                           uint32_t stack, struct cw_symbol *symbols)
 {
     uint64_t frames[CW_STACK_MAX_FRAMES];
     unsigned n = cw_frames_shown(view, resolver, stack, symbols, frames);

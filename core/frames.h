@@ -24,7 +24,7 @@ const char *cw_basename(const char *path);
 /* The file name of the frame's module, "" if unknown. */
 const char *cw_frame_module_name(const struct cw_view *view, uint64_t frame);
 
-/* "server+0x1a2f", or "0x7f12…" of code that lies in no module. Not escaped: the caller does that. */
+/* "server+0x1a2f", or "0x7f12…" of code that lies in no module; escaped. */
 void cw_frame_place(struct cw_out *out, const struct cw_view *view, uint64_t frame);
 
 /* The bytes of a build-id in hex, nothing where there is none. */
@@ -40,7 +40,7 @@ uint64_t cw_hash_str(uint64_t hash, const char *s); /* with its NUL, so that "ab
 uint64_t cw_hash_stack(uint64_t hash, const struct cw_view *view, uint32_t stack);
 
 /* Adds module names and function names: equal across rebuilds. */
-uint64_t cw_hash_functions(uint64_t hash, const struct cw_view *view, const struct cw_resolver *resolver, uint32_t stack,
-                           struct cw_symbol *symbols);
+uint64_t cw_hash_functions(uint64_t hash, const struct cw_view *view, const struct cw_resolver *resolver,
+                           uint32_t stack, struct cw_symbol *symbols);
 
 #endif

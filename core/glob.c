@@ -8,13 +8,13 @@
 static bool in_set(const char *p, const char *end, unsigned char c, const char **ret_next)
 {
     bool not = p < end && (*p == '!' || *p == '^'), found = false;
-    const char *first = p + not;
+    const char *first = p + not ;
 
     *ret_next = NULL;
     for (p = first; p < end; p++) {
         if (*p == ']' && p > first) {
             *ret_next = p + 1;
-            return found != not;
+            return found != not ;
         }
         unsigned char low = (unsigned char)*p, high = low;
         if (end - p > 2 && p[1] == '-' && p[2] != ']') {

@@ -9,7 +9,7 @@
 
 struct cw_json {
     struct cw_out *out;
-    bool first;     /* of the object or array that is open */
+    bool first; /* of the object or array that is open */
     unsigned depth;
 };
 
@@ -26,9 +26,9 @@ void cw_json_bool(struct cw_json *json, const char *key, bool value);
 void cw_json_u64(struct cw_json *json, const char *key, uint64_t value);
 void cw_json_u64_if(struct cw_json *json, const char *key, bool known, uint64_t value); /* else null */
 void cw_json_i64(struct cw_json *json, const char *key, int64_t value);
-void cw_json_hex(struct cw_json *json, const char *key, uint64_t value);    /* "00f3…", 16 digits */
-void cw_json_seconds(struct cw_json *json, const char *key, uint64_t ms);   /* 93.25 */
-void cw_json_utc(struct cw_json *json, const char *key, uint64_t real_ns);  /* 0: null */
+void cw_json_hex(struct cw_json *json, const char *key, uint64_t value);   /* "00f3…", 16 digits */
+void cw_json_seconds(struct cw_json *json, const char *key, uint64_t ms);  /* 93.25 */
+void cw_json_utc(struct cw_json *json, const char *key, uint64_t real_ns); /* 0: null */
 
 /* A GROUP of the report's schema. */
 void cw_json_group(struct cw_json *json, const struct cw_report *report, const struct cw_group *group);

@@ -8,10 +8,9 @@
 
 const char *cw_call_name(unsigned call)
 {
-    static const char *const names[] = {
-        NULL,
+    static const char *const names[] = {NULL,
 #define CW_X(name) #name,
-        CW_CALLS(CW_X)
+                                        CW_CALLS(CW_X)
 #undef CW_X
     };
     return call < COUNT(names) ? names[call] : NULL;
@@ -37,7 +36,7 @@ const char *cw_origin_words(unsigned origin)
 const char *cw_tcp_state_name(unsigned state)
 {
     static const char *const names[] = {
-        NULL,     "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2",    "TIME_WAIT",
+        NULL,    "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2",    "TIME_WAIT",
         "CLOSE", "CLOSE_WAIT",  "LAST_ACK", "LISTEN",   "CLOSING",   "NEW_SYN_RECV",
     };
     return state < COUNT(names) ? names[state] : NULL;
@@ -46,9 +45,9 @@ const char *cw_tcp_state_name(unsigned state)
 void cw_out_signal(struct cw_out *out, int signal)
 {
     static const char *const names[] = {
-        NULL,   "HUP",  "INT",  "QUIT",   "ILL",  "TRAP", "ABRT", "BUS",  "FPE", "KILL", "USR1",
-        "SEGV", "USR2", "PIPE", "ALRM",   "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN",
-        "TTOU", "URG",  "XCPU", "XFSZ",   "VTALRM", "PROF", "WINCH", "IO", "PWR",  "SYS",
+        NULL,   "HUP",  "INT",  "QUIT", "ILL",    "TRAP",   "ABRT",  "BUS",  "FPE",  "KILL", "USR1",
+        "SEGV", "USR2", "PIPE", "ALRM", "TERM",   "STKFLT", "CHLD",  "CONT", "STOP", "TSTP", "TTIN",
+        "TTOU", "URG",  "XCPU", "XFSZ", "VTALRM", "PROF",   "WINCH", "IO",   "PWR",  "SYS",
     };
     if (signal > 0 && (size_t)signal < COUNT(names)) {
         cw_out_str(out, "SIG");

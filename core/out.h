@@ -32,14 +32,14 @@ void cw_out_line(struct cw_out *out, struct cw_line *line);
 void cw_out_mem(struct cw_out *out, const void *bytes, size_t n);
 void cw_out_str(struct cw_out *out, const char *s);
 void cw_out_char(struct cw_out *out, char c);
-void cw_out_pad(struct cw_out *out, const char *s, unsigned width);    /* left-aligned, never cut */
-void cw_out_u64(struct cw_out *out, uint64_t value);                   /* 1204 */
+void cw_out_pad(struct cw_out *out, const char *s, unsigned width); /* left-aligned, never cut */
+void cw_out_u64(struct cw_out *out, uint64_t value);                /* 1204 */
 void cw_out_i64(struct cw_out *out, int64_t value);
-void cw_out_count(struct cw_out *out, uint64_t value);                 /* 1,204 */
-void cw_out_hex(struct cw_out *out, uint64_t value);                   /* 1a2f */
-void cw_out_duration(struct cw_out *out, uint64_t ms);                 /* "850 ms", "4 s", "1 m 33 s", "2 h 5 m" */
-void cw_out_safe(struct cw_out *out, const char *s);                   /* control characters escaped as \x1b */
-void cw_out_json_str(struct cw_out *out, const char *s);               /* quoted; invalid UTF-8 becomes U+FFFD; NULL is null */
+void cw_out_count(struct cw_out *out, uint64_t value);   /* 1,204 */
+void cw_out_hex(struct cw_out *out, uint64_t value);     /* 1a2f */
+void cw_out_duration(struct cw_out *out, uint64_t ms);   /* "850 ms", "4 s", "1 m 33 s", "2 h 5 m" */
+void cw_out_safe(struct cw_out *out, const char *s);     /* control characters escaped as \x1b */
+void cw_out_json_str(struct cw_out *out, const char *s); /* quoted; invalid UTF-8 becomes U+FFFD; NULL is null */
 void cw_out_address(struct cw_out *out, uint8_t family, const uint8_t address[16], uint16_t port); /* as ss writes it */
 
 #endif

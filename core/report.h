@@ -16,15 +16,15 @@
 #include <stdint.h>
 
 struct cw_report_input {
-    uint32_t now_ms;       /* the moment that the report speaks of, in the ledger's ms: ages end there */
-    uint64_t now_real_ns;  /* CLOCK_REALTIME of the moment of writing */
-    uint32_t age_ms;       /* how long before now_real_ns the moment now_ms was: 0, but for an ended process's ledger */
+    uint32_t now_ms;      /* the moment that the report speaks of, in the ledger's ms: ages end there */
+    uint64_t now_real_ns; /* CLOCK_REALTIME of the moment of writing */
+    uint32_t age_ms;      /* how long before now_real_ns the moment now_ms was: 0, but for an ended process's ledger */
     uint32_t grace_ms;
     enum cw_late late;
     bool colour;
-    const char *tool_version;            /* NULL: the ledger's */
-    const struct cw_options *options;    /* listed in the JSON report; may be NULL */
-    const struct cw_resolver *resolver;  /* may be NULL: then modules and offsets only */
+    const char *tool_version;           /* NULL: the ledger's */
+    const struct cw_options *options;   /* listed in the JSON report; may be NULL */
+    const struct cw_resolver *resolver; /* may be NULL: then modules and offsets only */
 };
 
 enum cw_report_section { CW_REPORT_LEAKS, CW_REPORT_CLOSED_LATE, CW_REPORT_SECTIONS };

@@ -48,6 +48,9 @@ static uint32_t new_late(void *ctx)
 static int queued(void *ctx, const struct cw_sock *sock)
 {
     struct stock *stock = ctx;
+    /* A client that came and went a moment ago is no leak: the end's grace period holds here too. */
+    if (sock->has_info && sock->last_ack_recv_ms < cw_static.options.exit_grace_ms)
+        return 0;
     if (sock->inode == 0 && sock->local_port == CW_GET(stock->listener->local_port))
         stock->entered += (uint32_t)cw_truth_queued(&stock->truth, sock, 1);
     return 0;

@@ -189,6 +189,7 @@ void cw_end(enum cw_end_how how, int status)
             cw_ledger_remove();
         }
     }
+    CW_SET(CW_P->ended, 1);
     errno = saved;
 }
 

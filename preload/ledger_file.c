@@ -347,6 +347,8 @@ int cw_ledger_create(void)
     struct cw_identity self;
     struct rlimit files = {1024, 1024};
 
+    if (CW_GET(cw_static.seccomp))
+        return -EPERM; /* nothing below is worth being killed for by the program's own filter */
     memset(&map, 0, sizeof map); /* in a forked child: what it inherited speaks of the parent's ledger */
     cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, 0L, &files);
     uint32_t fd_limit = files.rlim_max > 1u << 20 ? 1u << 20 : (uint32_t)files.rlim_max;

@@ -68,6 +68,7 @@
     X(MEMFD, cw_sys(SYS_memfd_create, "cwguard", MFD_CLOEXEC))                                                         \
     X(MEMFD, cw_sys(SYS_pwrite64, -1, 0L, 0L, 0L))
 
+#define SAFETY_STEPS 3u
 #define STEP_WAIT4 3u /* its place in the list: until a child has survived it, none is reaped */
 
 static const uint16_t step_bits[] = {
@@ -80,9 +81,10 @@ static const uint16_t step_bits[] = {
 /* Shared with the child: the step it is at, STEP_COUNT when it is through. */
 struct progress {
     volatile unsigned at;
+    bool deadly[SAFETY_STEPS];
 };
 
-/* In the child. */
+/* In the child: the steps from `first` on, after those that make it safe to lose. */
 static void take_steps(struct progress *progress, unsigned first)
 {
     uint64_t all = ~UINT64_C(0), word = 0;
@@ -93,8 +95,8 @@ static void take_steps(struct progress *progress, unsigned first)
     unsigned step = 0;
 
 #define CW_X(bit, call)                                                                                                \
-    if (step >= first) {                                                                                               \
-        progress->at = step;                                                                                           \
+    if (step >= first || (step < SAFETY_STEPS && !progress->deadly[step])) {                                           \
+        progress->at = step < first ? first : step;                                                                    \
         (void)(call);                                                                                                  \
     }                                                                                                                  \
     step++;
@@ -124,6 +126,8 @@ static int try_in_children(struct progress *progress)
         if (may_wait)
             while (cw_sys(SYS_wait4, child, 0L, __WCLONE, 0L) == -EINTR)
                 ;
+        if (progress->at < SAFETY_STEPS)
+            progress->deadly[progress->at] = true;
         if (progress->at < STEP_COUNT)
             may &= ~(int)step_bits[progress->at];
         first = progress->at + 1;

@@ -141,7 +141,7 @@ int cw_self_output_begin(struct cw_self_output *output, struct cw_out *out, int 
     bool filtered = CW_GET(cw_static.seccomp);
     /* A process of ours exists only where clone is allowed, and poll was tried along with it. */
     output->may_poll = !filtered && (where == CW_SELF_OWN_PROCESS || (cw_static.may & CW_MAY_POLL));
-    output->deadline_ns = cw_spawn_now_ns() + DEADLINE_NS;
+    output->deadline_ns = filtered ? 0 : cw_spawn_now_ns() + DEADLINE_NS;
     output->pid = names->pid;
     output->fd = out_fd;
     /* Where a filter forbids files, the report on stderr is better than none. */

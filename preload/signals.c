@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 static const int watched[] = {SIGTERM, SIGINT, SIGHUP};
 
@@ -29,9 +30,22 @@ static void die_of(int sig)
     cw_sys(SYS_rt_sigprocmask, SIG_UNBLOCK, &set, 0, 8);
 }
 
+/* Another thread is ending the process: it gets the time that a report may take. */
+static void wait_for_end(void)
+{
+    const struct timespec pause = {.tv_nsec = 5000000};
+    for (int i = 0; i < 1400 && !CW_GET(CW_P->ended); i++)
+        cw_sys(SYS_nanosleep, &pause, 0);
+}
+
 static void on_signal(int sig)
 {
     int saved = errno;
+    uint32_t ending = CW_GET(CW_P->ending);
+    if (ending == (uint32_t)cw_sys(SYS_gettid) && !CW_GET(CW_P->ended))
+        return; /* it was about to be gone anyway: its exit goes on, with its own status */
+    if (ending)
+        wait_for_end();
     /* A vfork child shares the handler and the memory, not the process: nothing may be touched there. */
     if (CW_GET(CW_P->live) ? (pid_t)cw_sys(SYS_getpid) == CW_P->pid : true)
         cw_end(CW_END_SIGNAL, sig);

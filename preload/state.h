@@ -20,6 +20,7 @@ struct cw_process {
     uint32_t off;         /* 1: switched off for good in this process */
     uint32_t starting;    /* a thread is creating the ledger */
     uint32_t ending;      /* the end has begun (a thread id) */
+    uint32_t ended;       /* 1: whatever is to be reported is out */
     uint32_t epoch;       /* raised when recording begins: cw_tls is stale when it differs */
     uint32_t threaded_fork; /* forked from a process with threads: libunwind may be locked, use libgcc's walker */
     pid_t pid;            /* owner; set at load, 0 in a forked child that has not begun to record */

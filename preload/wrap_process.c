@@ -91,6 +91,23 @@ sighandler_t cw_wrap_sigset(const struct cw_site *site, int sig, sighandler_t ha
     return set_handler(CW_REAL(sigset), sig, handler);
 }
 
+/* A handler that was installed with SA_RESETHAND and then sends its signal again (Node does so) relies on the default
+ * action, and the kernel, not a call, has put that there: ours goes in its place before the signal is sent. */
+int cw_wrap_raise(const struct cw_site *site, int sig)
+{
+    (void)site;
+    cw_signals_after_set(sig);
+    return CW_REAL(raise)(sig);
+}
+
+int cw_wrap_kill(const struct cw_site *site, pid_t pid, int sig)
+{
+    (void)site;
+    if (pid == CW_P->pid)
+        cw_signals_after_set(sig);
+    return CW_REAL(kill)(pid, sig);
+}
+
 /* --- the loader --- */
 
 int cw_wrap_dl_iterate_phdr(const struct cw_site *site, int (*each)(struct dl_phdr_info *, size_t, void *), void *data)

@@ -24,9 +24,16 @@ serve() {
     # Opened once and held: the server must not meet a closed pipe.
     exec 3<"$scratch/$1.out"
     read -r _ port <&3 || { echo "demo: the server did not start:"; cat "$scratch/$1"; exit 1; }
-    "$build/examples/demo/client" "$port" "$connections" || { echo "demo: the client failed"; exit 1; }
+    if ! "$build/examples/demo/client" "$port" "$connections"; then
+        kill -TERM "$server"
+        wait "$server" 2>/dev/null
+        echo "demo: the client failed; the server's exit code is $?, port '$port', and it said:"
+        cat "$scratch/$1"
+        exit 1
+    fi
     kill -TERM "$server"
-    wait "$server"
+    # The shell would say "Terminated" here.
+    wait "$server" 2>/dev/null
     status=$?
     server=
     exec 3<&-

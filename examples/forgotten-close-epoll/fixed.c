@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+static int epoll_fd;
+
 struct client {
     int fd;
     unsigned requests;
@@ -41,13 +43,13 @@ static int listen_on(uint16_t port)
     return fd;
 }
 
-static void accept_clients(int epoll_fd, int listener)
+static void accept_clients(int listener)
 {
     int fd;
 
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         struct client *client = calloc(1, sizeof *client);
-        struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = client};
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
 
         if (client == NULL)
             die("calloc");
@@ -57,35 +59,37 @@ static void accept_clients(int epoll_fd, int listener)
     }
 }
 
-static void drop_client(struct client *client)
+static void forget_client(struct client *client)
 {
-    close(client->fd);
+    epoll_ctl(epoll_fd, EPOLL_CTL_DEL, client->fd, NULL);
     free(client);
 }
 
 static void on_readable(struct client *client)
 {
+    int fd = client->fd;
     char request[4096];
-    ssize_t n;
+    ssize_t n = recv(fd, request, sizeof request, 0);
 
-    while ((n = recv(client->fd, request, sizeof request, 0)) > 0) {
+    if (n > 0) {
         client->requests++;
-        if (send(client->fd, answer, sizeof answer - 1, MSG_NOSIGNAL) < 0) {
-            drop_client(client);
-            return;
-        }
+        send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL);
+    } else if (n == 0) {
+        forget_client(client);
+        close(fd);
+    } else if (errno != EAGAIN && errno != EINTR) {
+        forget_client(client);
+        close(fd);
     }
-    if (n == 0 || (errno != EAGAIN && errno != EINTR))
-        drop_client(client);
 }
 
 int main(int argc, char **argv)
 {
     struct epoll_event events[64];
     int listener = listen_on((uint16_t)(argc > 1 ? atoi(argv[1]) : 0));
-    int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event accepting = {.events = EPOLLIN, .data.ptr = NULL};
 
+    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listener, &accepting) < 0)
         die("epoll");
     for (;;) {
@@ -93,7 +97,7 @@ int main(int argc, char **argv)
 
         for (int i = 0; i < n; i++) {
             if (events[i].data.ptr == NULL)
-                accept_clients(epoll_fd, listener);
+                accept_clients(listener);
             else
                 on_readable(events[i].data.ptr);
         }

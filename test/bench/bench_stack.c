@@ -44,7 +44,13 @@ static __attribute__((noinline)) unsigned frame_pointers(uintptr_t *ret_ip, unsi
     return n;
 }
 
-static __attribute__((noinline)) void measure(const char *kind)
+#ifdef __clang__
+#define WITH_POINTERS
+#else
+#define WITH_POINTERS __attribute__((optimize("no-omit-frame-pointer")))
+#endif
+
+static __attribute__((noinline)) WITH_POINTERS void measure(const char *kind)
 {
     uintptr_t ip[CW_STACK_MAX_FRAMES];
     void *buffer[CW_STACK_MAX_FRAMES];
@@ -85,10 +91,10 @@ static __attribute__((noinline)) void measure(const char *kind)
     }
 DESCEND(plain, )
 #ifndef __clang__
-DESCEND(with_pointers, __attribute__((optimize("no-omit-frame-pointer"))))
+DESCEND(with_pointers, WITH_POINTERS)
 #endif
 
-int main(void)
+WITH_POINTERS int main(void)
 {
     harness_begin(64, CW_UNWINDER_LIBUNWIND);
     void *library = dlopen("libunwind.so.8", RTLD_NOW);

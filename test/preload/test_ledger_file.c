@@ -257,8 +257,9 @@ static void check_full(void *arg)
             refused++;
         CW_P->view.header->sections[CW_SECTION_CONNS].used = i + 1;
     }
-    HARNESS_CHECK(is_anonymous() ? refused == 0 : refused > 0);
-    if (!is_anonymous()) {
+    bool here = !strncmp(CW_P->ledger_path, dir, strlen(dir));
+    HARNESS_CHECK(here ? refused > 0 : refused == 0 && cw_ledger_dir_error() != 0);
+    if (here) {
         /* A reader sees holes as zero, without filling them. */
         struct cw_view view;
         HARNESS_CHECK(cw_ledger_snapshot(&view) == 0 && view.n_conns == 4096);
@@ -683,7 +684,7 @@ static void check_snapshot(void *arg)
     HARNESS_CHECK(view.n_conns == 701 && view.conns != CW_P->view.conns);
     HARNESS_CHECK(!memcmp(&view.conns[1], &CW_P->view.conns[1], 700 * 256));
     HARNESS_CHECK(!strcmp(view.header->exe, CW_P->view.header->exe));
-    HARNESS_CHECK(!strcmp(cw_view_string(&view, view.modules[1].path), view.header->exe));
+    HARNESS_CHECK(strstr(cw_view_string(&view, view.modules[1].path), "libc") != NULL);
     view.conns[1].flags = 0;
     HARNESS_CHECK(CW_P->view.conns[1].flags != 0);
 }

@@ -6,6 +6,7 @@
 #include "preload/probe.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -36,6 +37,7 @@ void harness_reset(void)
     memset(&cw_process_page, 0, sizeof cw_process_page);
     cw_options_default(&cw_static.options);
     cw_static.may = CW_MAY_ALL;
+    cw_static.seccomp = 0;
     cw_objects_init(false);
 }
 
@@ -75,16 +77,12 @@ int harness_create(void)
     return 0;
 }
 
-__attribute__((noinline)) int harness_allocates(int x)
+uintptr_t harness_code(const char *name)
 {
-    __asm__ volatile("" : "+r"(x));
-    return x + 1;
-}
-
-__attribute__((noinline)) int harness_reads(int x)
-{
-    __asm__ volatile("" : "+r"(x));
-    return x + 2;
+    uintptr_t address = (uintptr_t)dlsym(RTLD_DEFAULT, name);
+    if (!address)
+        abort();
+    return address + 4;
 }
 
 static uint32_t add_string(const char *text)
@@ -108,8 +106,8 @@ static uint32_t add_module(uintptr_t pc)
         .load = object.load,
         .start = object.start,
         .end = object.end,
-        .path = add_string(CW_P->view.header->exe),
-        .kind = CW_MODULE_MAIN,
+        .path = add_string(object.name),
+        .kind = CW_MODULE_OTHER,
         .flags = 1,
     };
     *used = index + 1;
@@ -130,7 +128,7 @@ static uint32_t add_stack(uint32_t module, uintptr_t pc)
 void harness_leak(uint32_t n)
 {
     struct cw_ledger *header = CW_P->view.header;
-    uintptr_t allocated = (uintptr_t)harness_allocates + 4, seen = (uintptr_t)harness_reads + 4;
+    uintptr_t allocated = harness_code(HARNESS_ALLOCATES), seen = harness_code(HARNESS_READS);
     uint32_t module = add_module(allocated);
     uint32_t open_stack = add_stack(module, allocated), eof_stack = add_stack(module, seen);
     uint32_t now_ms = cw_now_ms();

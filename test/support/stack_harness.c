@@ -98,6 +98,8 @@ unsigned harness_frames(uint32_t id, uintptr_t *ret_ip, unsigned *ret_flags)
     return n;
 }
 
+#if !HARNESS_SANITIZED
+
 /* --- the rows --- */
 
 static bool fenced(void)
@@ -160,3 +162,5 @@ EXPORTED int dl_iterate_phdr(int (*callback)(struct dl_phdr_info *, size_t, void
         *(void **)&real = dlsym(RTLD_NEXT, "dl_iterate_phdr");
     return real(callback, data);
 }
+
+#endif

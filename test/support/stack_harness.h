@@ -6,6 +6,20 @@
 
 #include "preload/stack.h"
 
+/* A sanitizer brings its own read() and friends, which come to work before ours could: then no row is here, the fence does not
+ * stand, and libgcc's walker is used. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HARNESS_SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HARNESS_SANITIZED 1
+#endif
+#ifndef HARNESS_SANITIZED
+#define HARNESS_SANITIZED 0
+#endif
+
 /* What the fenced rows were asked, and what went past them to the kernel, since the start. */
 struct harness_counts {
     unsigned long fenced, bare;

@@ -103,7 +103,8 @@ uint32_t fixture_module(struct fixture *fixture, const char *path, enum cw_modul
     if (index >= fixture->view.n_modules)
         abort();
     struct cw_module *module = &fixture->view.modules[index];
-    *module = (struct cw_module){.load = UINT64_C(0x400000) * index, .kind = (uint8_t)kind, .flags = 1, .build_id_len = 20};
+    *module =
+        (struct cw_module){.load = UINT64_C(0x400000) * index, .kind = (uint8_t)kind, .flags = 1, .build_id_len = 20};
     module->path = fixture_string(fixture, path);
     memset(module->build_id, (int)(0xA0 + index), sizeof(module->build_id));
     return index;

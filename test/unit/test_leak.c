@@ -148,14 +148,10 @@ static void test_clock_wraps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_youngest_counts),
-        cmocka_unit_test(test_judge_boundary),
-        cmocka_unit_test(test_other_states),
-        cmocka_unit_test(test_keepalive_never_falls_back),
-        cmocka_unit_test(test_zero_window),
-        cmocka_unit_test(test_stays_until_sent),
-        cmocka_unit_test(test_without_tcp_info),
-        cmocka_unit_test(test_shutdown_read_is_no_fin),
+        cmocka_unit_test(test_youngest_counts),  cmocka_unit_test(test_judge_boundary),
+        cmocka_unit_test(test_other_states),     cmocka_unit_test(test_keepalive_never_falls_back),
+        cmocka_unit_test(test_zero_window),      cmocka_unit_test(test_stays_until_sent),
+        cmocka_unit_test(test_without_tcp_info), cmocka_unit_test(test_shutdown_read_is_no_fin),
         cmocka_unit_test(test_clock_wraps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,11 +106,28 @@ static void test_bad_values(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "grace=",        "grace=-1",     "grace=5x",          "grace=5 s",    "grace=25h",
-        "grace=1.5s",    "grace=99999999999999999999", "grace=18446744073709551615h",
-        "reporter_mem=1", "reporter_mem=128G", "reporter_mem=5T", "depth=0",   "depth=65",
-        "depth=3s",      "verbosity=4",  "live=2",            "live=",        "late=maybe",
-        "late=",         "format=xml",   "unwinder=Libgcc",   "help=yess",
+        "grace=",
+        "grace=-1",
+        "grace=5x",
+        "grace=5 s",
+        "grace=25h",
+        "grace=1.5s",
+        "grace=99999999999999999999",
+        "grace=18446744073709551615h",
+        "reporter_mem=1",
+        "reporter_mem=128G",
+        "reporter_mem=5T",
+        "depth=0",
+        "depth=65",
+        "depth=3s",
+        "verbosity=4",
+        "live=2",
+        "live=",
+        "late=maybe",
+        "late=",
+        "format=xml",
+        "unwinder=Libgcc",
+        "help=yess",
     };
     struct cw_options o, dflt;
     struct warnings w;
@@ -236,12 +253,13 @@ static void test_glob(void **state)
         const char *pattern, *text;
         bool matches;
     } rows[] = {
-        {"", "", true},          {"", "a", false},         {"*", "", true},         {"*", "a/b", true},
-        {"a?c", "abc", true},    {"a?c", "ac", false},     {"n*x", "nginx", true},  {"n*x", "nginxy", false},
-        {"*a*b", "xaxbxb", true}, {"[a-c]x", "bx", true},  {"[a-c]x", "dx", false}, {"[!a-c]x", "dx", true},
-        {"[^a]", "a", false},    {"[]]", "]", true},       {"[a-]", "-", true},     {"[ab", "[ab", true},
-        {"\\*", "*", true},      {"\\*", "a", false},      {"a\\", "a\\", true},    {"a**b", "ab", true},
-        {"[\x80-\xff]", "\xC3", true},
+        {"", "", true},         {"", "a", false},         {"*", "", true},
+        {"*", "a/b", true},     {"a?c", "abc", true},     {"a?c", "ac", false},
+        {"n*x", "nginx", true}, {"n*x", "nginxy", false}, {"*a*b", "xaxbxb", true},
+        {"[a-c]x", "bx", true}, {"[a-c]x", "dx", false},  {"[!a-c]x", "dx", true},
+        {"[^a]", "a", false},   {"[]]", "]", true},       {"[a-]", "-", true},
+        {"[ab", "[ab", true},   {"\\*", "*", true},       {"\\*", "a", false},
+        {"a\\", "a\\", true},   {"a**b", "ab", true},     {"[\x80-\xff]", "\xC3", true},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         assert_int_equal(cw_glob_match(rows[i].pattern, rows[i].text), rows[i].matches);

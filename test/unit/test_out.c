@@ -81,13 +81,14 @@ static void test_pad(void **state)
 static void test_safe(void **state)
 {
     (void)state;
-    EXPECT(cw_out_safe(out, "plain \xC3\xA4 \xE2\x82\xAC \xF0\x9F\x98\x80"), "plain \xC3\xA4 \xE2\x82\xAC \xF0\x9F\x98\x80");
+    EXPECT(cw_out_safe(out, "plain \xC3\xA4 \xE2\x82\xAC \xF0\x9F\x98\x80"),
+           "plain \xC3\xA4 \xE2\x82\xAC \xF0\x9F\x98\x80");
     EXPECT(cw_out_safe(out, "a\x1b[31m\n\x7f"), "a\\x1b[31m\\x0a\\x7f");
-    EXPECT(cw_out_safe(out, "\xC2\x9B"), "\\xc2\\x9b");             /* C1: a terminal's CSI */
-    EXPECT(cw_out_safe(out, "\xE2\x80\xAE"), "\\xe2\\x80\\xae");    /* right-to-left override */
-    EXPECT(cw_out_safe(out, "\xFF\xC3"), "\\xff\\xc3");             /* no UTF-8, cut short */
-    EXPECT(cw_out_safe(out, "\xC0\x80"), "\\xc0\\x80");             /* overlong */
-    EXPECT(cw_out_safe(out, "\xED\xA0\x80"), "\\xed\\xa0\\x80");    /* surrogate */
+    EXPECT(cw_out_safe(out, "\xC2\x9B"), "\\xc2\\x9b");          /* C1: a terminal's CSI */
+    EXPECT(cw_out_safe(out, "\xE2\x80\xAE"), "\\xe2\\x80\\xae"); /* right-to-left override */
+    EXPECT(cw_out_safe(out, "\xFF\xC3"), "\\xff\\xc3");          /* no UTF-8, cut short */
+    EXPECT(cw_out_safe(out, "\xC0\x80"), "\\xc0\\x80");          /* overlong */
+    EXPECT(cw_out_safe(out, "\xED\xA0\x80"), "\\xed\\xa0\\x80"); /* surrogate */
 }
 
 static void test_json_str(void **state)

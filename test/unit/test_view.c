@@ -74,7 +74,7 @@ static void test_stacks(void **state)
     assert_int_equal(cw_view_stack(&f->view, n, &frames, NULL), 0);
     assert_int_equal(cw_view_stack(&f->view, UINT32_MAX, &frames, NULL), 0);
     assert_int_equal(cw_view_stack(&f->view, id + 100, &frames, NULL), 0); /* nothing there */
-    f->view.stacks[n - 2] = CW_STACK_WORD(1, 2, 0); /* one word too long for the section */
+    f->view.stacks[n - 2] = CW_STACK_WORD(1, 2, 0);                        /* one word too long for the section */
     assert_int_equal(cw_view_stack(&f->view, n - 2, &frames, NULL), 0);
     f->view.stacks[n - 3] = CW_STACK_WORD(1, 2, 0); /* just fits */
     assert_int_equal(cw_view_stack(&f->view, n - 3, &frames, NULL), 2);

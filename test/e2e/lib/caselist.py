@@ -16,6 +16,7 @@ KEYS = {
     'during': (list, None, 'a named check (lib/checks.py) at the victim\'s end, before it goes on'),
     'after': (list, None, 'a named check (lib/checks.py) of the whole case'),
     'needs': (str, '', 'names of requirements (lib/needs.py), separated by commas: skipped without them'),
+    'covered_by': (str, '', 'the case that shows the same where `needs` is not met: such a skip is never forbidden'),
     'lib': (str, '', 'copy: the library alone, in a folder without the tool'),
     'deadline': (float, 60.0, 'seconds for one run'),
     # what is expected
@@ -30,7 +31,7 @@ KEYS = {
     'truth': (str, 'kernel', 'truth of every report'),
     'has': (list, None, 'a regular expression that stderr must have'),
     'hasnot': (list, None, 'one that it must not have'),
-    'kept': (int, 0, 'ledgers left behind'),
+    'kept': (int, 0, 'ledgers left behind; -1: it does not matter'),
     'differs': (str, '', 'what may differ from the run without the shim: stderr, fds'),
 }
 

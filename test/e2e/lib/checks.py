@@ -85,6 +85,15 @@ def during_recv_q_one(run, pid):
         raise Failure(f'Recv-Q by ss: {queues}')
 
 
+def during_loaded_but_idle(run, pid):
+    """Loaded into a set-user-id program by the loader itself, the shim stays out of the way."""
+    with open(f'/proc/{pid}/maps', encoding='utf-8', errors='replace') as file:
+        text = file.read()
+    if 'libpcprofile' not in text:
+        raise Failure('the shim was not loaded: this shows nothing')
+    during_not_loaded(run, pid)
+
+
 # --- after ---
 
 def after_no_trace(case, bare, shim):
@@ -121,16 +130,30 @@ def after_report_in_file(case, bare, shim):
         raise Failure(f'no report in the log: {text!r}')
 
 
-def after_dead_matches(case, bare, shim):
-    """Where nothing could be written, `cwguard report --dead` tells it: the sockets that ss showed."""
+def dead_sockets(shim):
+    """(sockets, truth) of `cwguard report --dead`."""
     done = subprocess.run([shim.context.tool, 'report', '--dead', '--ledger-dir', shim.context.ledgers, '--format', 'json',
                            '--exit-grace', '0'], capture_output=True, text=True, timeout=20, check=False)
     if done.returncode != 0:
         raise Failure(f'cwguard report --dead ended with {done.returncode}: {done.stderr}')
-    listed = {(c['local'], c['peer']) for group in json.loads(done.stdout)['leaks'] for c in group['connections']}
+    report = json.loads(done.stdout)
+    return {(c['local'], c['peer']) for group in report['leaks'] for c in group['connections']}, report['truth']
+
+
+def after_dead_matches(case, bare, shim):
+    """Where nothing could be written, `cwguard report --dead` tells it: the sockets that ss showed."""
+    listed, _ = dead_sockets(shim)
     wanted = {pair for ends in shim.ends.values() for pair in ends}
     if listed != wanted:
         raise Failure(f'report --dead lists {sorted(listed)}, by ss {sorted(wanted)}')
+
+
+def after_dead_subset(case, bare, shim):
+    """Killed before the shim had looked round: what is listed was there, and the report says how old its knowledge is."""
+    listed, truth = dead_sockets(shim)
+    wanted = {pair for ends in shim.ends.values() for pair in ends}
+    if not listed <= wanted or truth != 'last-sweep':
+        raise Failure(f'report --dead lists {sorted(listed)}, by ss {sorted(wanted)}; truth {truth}')
 
 
 def after_file_names(case, bare, shim):

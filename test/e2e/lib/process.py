@@ -72,7 +72,7 @@ class Run:
         words = [self.fill(word) for word in self.case.command]
         if not words[0].startswith('/'):
             words[0] = os.path.join(self.context.victims, words[0])
-        around = self.plan.around + self.fill(self.case.around).split()
+        around = self.plan.around + shlex.split(self.fill(self.case.around))
         if around:
             ours = [f'{name}={env.pop(name)}' for name in ('LD_PRELOAD', 'CWGUARD_OPTIONS') if name in env]
             words = around + (['/usr/bin/env'] + ours if ours else []) + words

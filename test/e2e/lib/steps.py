@@ -4,7 +4,9 @@ A step is named in the list of cases as before=NAME or before=NAME:ARGUMENT. Not
 runner itself (it has threads): what must be done there is done by a small command around the victim."""
 import fcntl
 import os
+import shutil
 import subprocess
+import threading
 
 from peers import Activation
 
@@ -75,10 +77,15 @@ class Plan:
         subprocess.run(['cp', f'{self.run.context.victims}/{argument}', target], check=True)
         os.chmod(target, 0o4755)
 
-    def step_open_dir(self, argument):
-        """{work}/NAME: a folder that anybody may write to."""
-        os.makedirs(f'{self.run.work}/{argument}', exist_ok=True)
-        os.chmod(f'{self.run.work}/{argument}', 0o777)
+    def step_trusted(self, argument):
+        """{work}/trusted.sh COMMAND: puts a set-user-id copy of the shim over a library in a trusted folder, which is the
+        only place from where the loader preloads into set-user-id programs. To be run in a mount namespace of its own."""
+        copy = shutil.copy(self.run.context.library, f'{self.run.work}/trusted.so')
+        os.chmod(copy, 0o4755)
+        with open(f'{self.run.work}/trusted.sh', 'w', encoding='utf-8') as file:
+            file.write(f'#!/bin/sh -e\nmount --make-rprivate /\nfor d in /lib/x86_64-linux-gnu /usr/lib64 /lib64; do\n'
+                       f'    [ ! -e $d/{argument} ] || mount --bind {copy} $d/{argument}\ndone\nexec "$@"\n')
+        os.chmod(f'{self.run.work}/trusted.sh', 0o755)
 
     # --- the machine ---
 
@@ -96,6 +103,20 @@ class Plan:
             self._undo.append(lambda: write(before))
 
     # --- odd kinds of stderr ---
+
+    def step_pipe(self, _):
+        """A pipe whose reader copies everything into the usual file: limits on files do not reach it."""
+        read, write = os.pipe()
+        self.stderr_fd = write
+
+        def copy():
+            with open(f'{self.run.work}/stderr', 'ab', buffering=0) as file:
+                while chunk := os.read(read, 65536):
+                    file.write(chunk)
+            os.close(read)
+        thread = threading.Thread(target=copy, daemon=True)
+        self._after_start += [thread.start, lambda: os.close(write)]
+        self._undo.append(lambda: thread.join(10))
 
     def step_closed_pipe(self, _):
         read, write = os.pipe()

@@ -1,4 +1,5 @@
-/* Leaves three sockets in CLOSE_WAIT (one read to its end, one with unread data, one never read) and ends as told. */
+/* Leaves three sockets in CLOSE_WAIT (one read to its end, one with unread data, one never read) and ends as told.
+ * usage: ends HOW [swept] */
 #include "test/e2e/victims/victim.h"
 
 #include <pthread.h>
@@ -81,6 +82,10 @@ int main(int argc, char **argv)
     }
     if (strcmp(how, "aged") == 0)
         ask("age 2300");
+    if (argc > 2 && strcmp(argv[2], "swept") == 0) { /* long enough in a loop for the shim to have looked round */
+        say("age 2300\n");
+        answer_in_loop();
+    }
     if (strcmp(how, "loop") == 0)
         end_in_loop();
     else

@@ -63,6 +63,8 @@ __attribute__((noinline)) static void vfork_closing(void)
 static void spawn_true(void)
 {
     char name[] = "true";
+    for (int fd = 3; fd < 16; fd++)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
     char *args[] = {name, NULL};
     pid_t pid;
     MUST(posix_spawn(&pid, "/bin/true", NULL, NULL, args, environ) == 0);

@@ -102,18 +102,19 @@ MAYBE static const char *end_here(void)
     return ask("end %d", (int)getpid());
 }
 
-/* The same, but a program that goes round its event loop meanwhile. */
-MAYBE static void end_in_loop(void)
+/* Waits for the answer to a line already said as an event loop does, going round: the shim works on the way through. */
+MAYBE static void answer_in_loop(void)
 {
     struct pollfd input = {.fd = ctl_in, .events = POLLIN, .revents = 0};
+    while (poll(&input, 1, 50) <= 0)
+        ;
+    victim_answer();
+}
+
+MAYBE static void end_in_loop(void)
+{
     say("end %d\n", (int)getpid());
-    for (;;) {
-        int n = poll(&input, 1, 100);
-        if (n > 0) {
-            victim_answer();
-            return;
-        }
-    }
+    answer_in_loop();
 }
 
 MAYBE static uint16_t port_of(int fd)
@@ -125,8 +126,14 @@ MAYBE static uint16_t port_of(int fd)
                                                : ((struct sockaddr_in *)&address)->sin_port);
 }
 
+/* The functions that reports are expected to name: not static, so that their names are in .dynsym (-rdynamic) as well. */
+int listen_on(int family);
+int accept_client(int listener);
+void take_clients(int listener, int n, int *ret_fds);
+void on_readable(int fd);
+
 /* A listener on an ephemeral loopback port. AF_INET6: on all addresses, so that IPv4 arrives mapped. */
-NOINLINE static int listen_on(int family)
+NOINLINE int listen_on(int family)
 {
     int fd = socket(family, SOCK_STREAM, 0);
     MUST(fd >= 0);
@@ -146,7 +153,7 @@ NOINLINE static int listen_on(int family)
     return fd;
 }
 
-NOINLINE static int accept_client(int listener)
+NOINLINE int accept_client(int listener)
 {
     int fd = accept(listener, NULL, NULL);
     MUST(fd >= 0);
@@ -154,7 +161,7 @@ NOINLINE static int accept_client(int listener)
 }
 
 /* n clients, accepted. */
-MAYBE static void take_clients(int listener, int n, int *ret_fds)
+NOINLINE void take_clients(int listener, int n, int *ret_fds)
 {
     ask("connect %d %d 4", port_of(listener), n);
     for (int i = 0; i < n; i++)
@@ -162,7 +169,7 @@ MAYBE static void take_clients(int listener, int n, int *ret_fds)
 }
 
 /* Reads to the end of stream, and forgets to close. */
-NOINLINE static void on_readable(int fd)
+NOINLINE void on_readable(int fd)
 {
     char buf[256];
     ssize_t n;

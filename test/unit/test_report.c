@@ -1,0 +1,409 @@
+/* core/report.c, core/diagnose.c, core/frames.c: from facts to groups. */
+#include "core/report.h"
+
+#include "core/frames.h"
+#include "core/sort.h"
+#include "core/work.h"
+#include "test/unit/fixture.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+enum { NOW = 93000, GRACE = 2000 };
+
+struct built {
+    struct cw_report report;
+    void *scratch;
+};
+
+static struct cw_report_input input(const struct fixture *f)
+{
+    return (struct cw_report_input){.now_ms = NOW,
+                                    .now_real_ns = f->header.start_real_ns + UINT64_C(93000000000),
+                                    .grace_ms = GRACE,
+                                    .resolver = &f->resolver};
+}
+
+static struct built build(struct fixture *f, const struct cw_report_input *in)
+{
+    struct built built;
+    size_t bytes = cw_report_scratch_bytes(&f->view);
+    built.scratch = malloc(bytes);
+    assert_non_null(built.scratch);
+    assert_int_equal(cw_report_build(&built.report, &f->view, in, built.scratch, bytes), 0);
+    return built;
+}
+
+/* A connection in CLOSE_WAIT for fin_age ms, opened at `origin`. */
+static struct cw_conn *leak(struct fixture *f, uint32_t origin, uint32_t fin_age)
+{
+    struct cw_conn *conn = fixture_conn(f, 1000);
+    conn->open_stack = origin;
+    fixture_close_wait(conn, NOW, fin_age, fin_age + 1);
+    return conn;
+}
+
+static uint32_t stack_of(struct fixture *f, uint32_t module, uint64_t offset)
+{
+    const uint64_t frames[] = {CW_FRAME(module, offset), CW_FRAME(module, 0x9000)};
+    return fixture_stack(f, frames, 2, 0);
+}
+
+static void test_what_counts(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(20);
+    uint32_t m = fixture_module(f, "/srv/server", CW_MODULE_MAIN), s = stack_of(f, m, 0x10);
+
+    leak(f, s, 50000);                            /* leaked */
+    leak(f, s, GRACE);                            /* leaked, just */
+    leak(f, s, GRACE - 1);                        /* settling: too young */
+    leak(f, s, 50000)->flags |= CW_CONN_SETTLING; /* settling: FIN came after the end began */
+    leak(f, s, 50000)->flags &= ~(uint32_t)CW_CONN_IN_USE;
+    leak(f, s, 50000)->k_state = TCP_ESTABLISHED;
+    leak(f, s, 50000)->k_state = TCP_CLOSE;       /* error-not-closed: not in this section */
+    leak(f, s, 50000)->k_ms = 0;                  /* the kernel was not asked */
+    leak(f, s, 50000)->origin = CW_ORIGIN_QUEUED; /* no fd: ss shows no owner */
+    struct cw_conn *listener = leak(f, s, 50000);
+    listener->flags |= CW_CONN_LISTENER;
+    struct cw_conn *late = leak(f, s, 50000);
+    late->flags |= CW_CONN_LATE;
+    late->fin_ms = 10000;
+    late->close_ms = 55000;
+    late->close_stack = stack_of(f, m, 0x20);
+
+    struct cw_report_input in = input(f);
+    struct built b = build(f, &in);
+    assert_int_equal(b.report.totals.close_wait, 4);
+    assert_int_equal(b.report.totals.leaked, 2);
+    assert_int_equal(b.report.totals.settling, 2);
+    assert_int_equal(b.report.totals.queued, 1);
+    assert_int_equal(b.report.totals.closed_late, 1);
+    assert_int_equal(b.report.totals.errors, 0);
+    assert_int_equal(b.report.totals.not_listed, 0);
+    assert_int_equal(b.report.n_groups[CW_REPORT_LEAKS], 1);
+    assert_int_equal(b.report.groups[CW_REPORT_LEAKS][0].count, 2);
+    assert_int_equal(b.report.groups[CW_REPORT_LEAKS][0].oldest_ms, 50000);
+    assert_int_equal(b.report.groups[CW_REPORT_LEAKS][0].newest_ms, GRACE);
+    assert_int_equal(b.report.n_groups[CW_REPORT_CLOSED_LATE], 1);
+    assert_int_equal(b.report.groups[CW_REPORT_CLOSED_LATE][0].oldest_ms, 45000);
+    assert_int_equal(b.report.groups[CW_REPORT_CLOSED_LATE][0].severity, CW_SEVERITY_NOTE);
+    assert_int_equal(b.report.n_listeners, 1);
+    assert_true(cw_report_has_findings(&b.report));
+    assert_true(cw_report_fails(&b.report));
+    free(b.scratch);
+    fixture_free(f);
+}
+
+static void test_option_late(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(4);
+    struct cw_conn *late = leak(f, 0, 50000);
+    late->flags |= CW_CONN_LATE;
+    late->fin_ms = 10000;
+    late->close_ms = 55000;
+
+    struct cw_report_input in = input(f);
+    struct built b = build(f, &in);
+    assert_true(cw_report_has_findings(&b.report));
+    assert_false(cw_report_fails(&b.report));
+    free(b.scratch);
+    in.late = CW_LATE_FAIL;
+    b = build(f, &in);
+    assert_true(cw_report_fails(&b.report));
+    assert_int_equal(b.report.groups[CW_REPORT_CLOSED_LATE][0].severity, CW_SEVERITY_ERROR);
+    free(b.scratch);
+    in.late = CW_LATE_OFF;
+    b = build(f, &in);
+    assert_false(cw_report_has_findings(&b.report));
+    assert_int_equal(b.report.totals.closed_late, 1);
+    free(b.scratch);
+    fixture_free(f);
+}
+
+static void test_diagnoses(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(4);
+    struct cw_conn conn = {.eof_stack = 5, .eof_call = CW_CALL_recv};
+    struct cw_facts facts = {&f->view, &conn, NOW, GRACE};
+    uint8_t call = 0;
+
+    assert_int_equal(cw_diagnose(&facts), CW_DIAGNOSIS_FIN_UNREAD);
+    assert_int_equal(cw_diagnosis_stack(CW_DIAGNOSIS_FIN_UNREAD, &conn, &call), 0);
+    assert_int_equal(call, CW_CALL_none);
+    conn.origin = CW_ORIGIN_UNTRACKED;
+    assert_int_equal(cw_diagnose(&facts), CW_DIAGNOSIS_UNTRACKED);
+    conn.flags = CW_CONN_EOF_SEEN; /* found late, but its end of stream was read where a hook saw it */
+    assert_int_equal(cw_diagnose(&facts), CW_DIAGNOSIS_EOF_NOT_CLOSED);
+    assert_int_equal(cw_diagnosis_stack(CW_DIAGNOSIS_EOF_NOT_CLOSED, &conn, &call), 5);
+    assert_int_equal(call, CW_CALL_recv);
+    conn.origin = CW_ORIGIN_QUEUED;
+    assert_int_equal(cw_diagnose(&facts), CW_DIAGNOSIS_NEVER_ACCEPTED);
+    for (unsigned i = 0; i < CW_DIAGNOSIS_COUNT; i++)
+        for (unsigned k = 0; k < i; k++)
+            assert_string_not_equal(cw_diagnoses[i].id, cw_diagnoses[k].id);
+    fixture_free(f);
+}
+
+static void test_groups_and_order(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(20);
+    uint32_t m = fixture_module(f, "/srv/server", CW_MODULE_MAIN);
+    uint32_t a = stack_of(f, m, 0x10), b_stack = stack_of(f, m, 0x20), eof = stack_of(f, m, 0x30);
+
+    leak(f, a, 5000);             /* group of 1, young */
+    for (int i = 0; i < 3; i++) { /* group of 3: same origin as the first, another diagnosis */
+        struct cw_conn *conn = leak(f, a, 4000 + (uint32_t)i * 1000);
+        conn->flags |= CW_CONN_EOF_SEEN;
+        conn->eof_stack = eof;
+    }
+    leak(f, b_stack, 60000);                  /* group of 1, old */
+    struct cw_conn *other = leak(f, a, 3000); /* same diagnosis and origin as the three, other deciding stack */
+    other->flags |= CW_CONN_EOF_SEEN;
+    other->eof_stack = b_stack;
+    leak(f, b_stack, 59000)->label = fixture_string(f, "pool");
+
+    struct cw_report_input in = input(f);
+    struct built b = build(f, &in);
+    const struct cw_group *groups = b.report.groups[CW_REPORT_LEAKS];
+    assert_int_equal(b.report.n_groups[CW_REPORT_LEAKS], 5);
+    assert_int_equal(groups[0].count, 3);
+    assert_int_equal(groups[0].diagnosis, CW_DIAGNOSIS_EOF_NOT_CLOSED);
+    assert_int_equal(b.report.items[groups[0].first].age_ms, 6000); /* oldest first within the group */
+    assert_int_equal(b.report.items[groups[0].first + 2].age_ms, 4000);
+    assert_int_equal(groups[1].oldest_ms, 60000);
+    assert_int_equal(groups[2].oldest_ms, 59000);
+    assert_string_equal(cw_view_string(&f->view, groups[2].label), "pool");
+    assert_int_equal(groups[3].oldest_ms, 5000);
+    assert_int_equal(groups[4].oldest_ms, 3000);
+    free(b.scratch);
+    fixture_free(f);
+}
+
+static void test_stack_id_is_stable(void **state)
+{
+    (void)state;
+    uint64_t ids[3];
+
+    for (unsigned run = 0; run < 3; run++) {
+        struct fixture *f = fixture_new(2);
+        for (unsigned i = 0; i < run; i++) /* other ids and indices in every run */
+            fixture_module(f, "/lib/other.so", CW_MODULE_OTHER);
+        uint32_t libc = fixture_module(f, "/lib/libc.so.6", CW_MODULE_LIBC),
+                 m = fixture_module(f, "/srv/s", CW_MODULE_MAIN);
+        memset(f->view.modules[m].build_id, run == 2 ? 0x22 : 0x11, 20);
+        memset(f->view.modules[libc].build_id, (int)run, 20); /* another host's libc */
+        stack_of(f, m, 0x77 + run);
+        const uint64_t frames[] = {CW_FRAME(m, 0x10), CW_FRAME(libc, 0x500 + run), CW_FRAME(0, 0x7f0000 + run)};
+        ids[run] = cw_hash_stack(CW_HASH_START, &f->view, fixture_stack(f, frames, 3, 0));
+        fixture_free(f);
+    }
+    assert_true(ids[0] == ids[1]);
+    assert_true(ids[0] != ids[2]); /* another build */
+}
+
+static void test_frames_shown(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(2);
+    uint32_t shim = fixture_module(f, "/lib/libcwguard.so", CW_MODULE_SHIM),
+             m = fixture_module(f, "/srv/s", CW_MODULE_MAIN);
+    uint32_t libc = fixture_module(f, "/lib/libc.so.6", CW_MODULE_LIBC);
+    const uint64_t named[] = {CW_FRAME(shim, 1),    CW_FRAME(m, 0x10),    CW_FRAME(m, 0x20),
+                              CW_FRAME(libc, 0x30), CW_FRAME(libc, 0x40), CW_FRAME(m, 0x50)};
+    struct cw_symbol symbols[CW_SYMBOLS_MAX];
+    uint64_t shown[CW_STACK_MAX_FRAMES];
+
+    fixture_symbol(f, named[1], "clone", "own.c", 1); /* the program's own function of that name stays */
+    fixture_symbol(f, named[2], "main", "own.c", 2);
+    fixture_symbol(f, named[3], "__libc_start_call_main", NULL, 0);
+    fixture_symbol(f, named[4], "__libc_start_main", NULL, 0);
+    fixture_symbol(f, named[5], "_start", NULL, 0);
+    uint32_t id = fixture_stack(f, named, 6, 0);
+    assert_int_equal(cw_frames_shown(&f->view, &f->resolver, id, symbols, shown), 2);
+    assert_true(shown[0] == named[1] && shown[1] == named[2]);
+
+    /* No names: libc's outer end and _start go by their place alone, and only where the stack is whole. */
+    assert_int_equal(cw_frames_shown(&f->view, NULL, id, symbols, shown), 2);
+    id = fixture_stack(f, named, 6, CW_STACK_TRUNCATED);
+    assert_int_equal(cw_frames_shown(&f->view, NULL, id, symbols, shown), 5);
+    id = fixture_stack(f, named, 3, 0); /* no libc at the outer end */
+    assert_int_equal(cw_frames_shown(&f->view, NULL, id, symbols, shown), 2);
+    id = fixture_stack(f, named + 3, 2, 0); /* nothing but libc: better than nothing */
+    assert_int_equal(cw_frames_shown(&f->view, NULL, id, symbols, shown), 2);
+    id = fixture_stack(f, named, 1, 0); /* nothing but the shim */
+    assert_int_equal(cw_frames_shown(&f->view, &f->resolver, id, symbols, shown), 1);
+    assert_int_equal(cw_frames_shown(&f->view, &f->resolver, 0, symbols, shown), 0);
+    fixture_free(f);
+}
+
+static void test_hostile_records(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(50);
+    uint32_t seed = 12345;
+
+    memset(f->header.exe, 'x', sizeof(f->header.exe)); /* no NUL */
+    memset(f->header.command, 'x', sizeof(f->header.command));
+    for (uint32_t i = 0; i < 50; i++) {
+        struct cw_conn *conn = fixture_conn(f, 1);
+        for (size_t k = 0; k < sizeof(*conn); k++) {
+            seed = seed * 1103515245 + 12345;
+            ((unsigned char *)conn)[k] = (unsigned char)(seed >> 16);
+        }
+        conn->flags |= CW_CONN_IN_USE | (i % 2 ? CW_CONN_LATE : 0);
+        conn->k_state = TCP_CLOSE_WAIT;
+    }
+    f->header.sections[CW_SECTION_CONNS].used = UINT32_MAX;
+    struct cw_report_input in = input(f);
+    struct built b = build(f, &in);
+    assert_int_equal(f->header.exe[sizeof(f->header.exe) - 1], 0);
+    assert_true(b.report.totals.closed_late > 0);
+    cw_report_last_activity_ms(&f->view);
+    free(b.scratch);
+    fixture_free(f);
+}
+
+static void test_little_scratch(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(10);
+    struct cw_report report;
+    struct cw_report_input in = input(f);
+    size_t empty = cw_report_scratch_bytes(&f->view); /* room for 64 more than there are now */
+    size_t base = empty - 64 * (sizeof(struct cw_item) + sizeof(struct cw_group));
+    void *scratch = malloc(empty);
+
+    assert_non_null(scratch);
+    for (int i = 0; i < 10; i++)
+        leak(f, 0, 50000);
+    assert_int_equal(cw_report_build(&report, &f->view, &in, scratch, base - 1), -ENOSPC);
+    assert_int_equal(cw_report_build(&report, &f->view, &in, scratch, base), 0);
+    assert_int_equal(report.totals.not_listed, 10);
+    assert_int_equal(report.totals.leaked, 10); /* counts are true all the same */
+    size_t three = base + 3 * (sizeof(struct cw_item) + sizeof(struct cw_group));
+    assert_int_equal(cw_report_build(&report, &f->view, &in, scratch, three), 0);
+    assert_int_equal(report.totals.not_listed, 7);
+    assert_int_equal(report.groups[CW_REPORT_LEAKS][0].count, 3);
+    free(scratch);
+    fixture_free(f);
+}
+
+static int compare_ints(const void *a, const void *b, void *ctx)
+{
+    ++*(unsigned *)ctx;
+    return (*(const int *)a > *(const int *)b) - (*(const int *)a < *(const int *)b);
+}
+
+static void test_sort(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < 200; n++) {
+        int values[200];
+        unsigned seed = (unsigned)n, calls = 0;
+        long sum = 0;
+        for (size_t i = 0; i < n; i++) {
+            seed = seed * 1103515245 + 12345;
+            values[i] = (int)(seed >> 16) % 50;
+            sum += values[i];
+        }
+        cw_sort(values, n, sizeof(int), compare_ints, &calls);
+        for (size_t i = 0; i < n; i++) {
+            sum -= values[i];
+            assert_true(!i || values[i - 1] <= values[i]);
+        }
+        assert_int_equal(sum, 0);
+    }
+}
+
+/* 19,000 sockets over 1,000 code paths, in the worst order. */
+static void test_many(void **state)
+{
+    (void)state;
+    enum { SOCKETS = 19000, PATHS = 1000 };
+    struct fixture *f = fixture_new(SOCKETS);
+    uint32_t m = fixture_module(f, "/srv/server", CW_MODULE_MAIN), stacks[PATHS];
+    struct timespec from, to;
+
+    for (unsigned i = 0; i < PATHS; i++) {
+        uint64_t frames[32];
+        for (unsigned k = 0; k < 32; k++)
+            frames[k] = CW_FRAME(m, 0x1000 + 64 * i + k);
+        stacks[i] = fixture_stack(f, frames, 32, 0);
+    }
+    for (uint32_t i = 0; i < SOCKETS; i++)
+        leak(f, stacks[i * 7919 % PATHS], 3000 + i % 89000);
+    struct cw_report_input in = input(f);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+    struct built b = build(f, &in);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
+    assert_int_equal(b.report.n_groups[CW_REPORT_LEAKS], PATHS);
+    assert_int_equal(b.report.totals.leaked, SOCKETS);
+    double ms = (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6;
+    print_message("report over %d sockets and %d paths: %.1f ms\n", SOCKETS, PATHS, ms);
+    assert_true(ms < 1000); /* about 20 ms; the margin is for sanitizers and busy machines */
+    free(b.scratch);
+    fixture_free(f);
+}
+
+static void test_last_activity(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(4);
+    assert_int_equal(cw_report_last_activity_ms(&f->view), 0);
+    f->header.truth_ms = 5000;
+    fixture_conn(f, 6000)->in_last_ms = 7500;
+    fixture_conn(f, 9000)->flags = 0; /* not in use: leftovers */
+    assert_int_equal(cw_report_last_activity_ms(&f->view), 7500);
+    fixture_thread(f, 1, "t");
+    f->view.threads[1].wait_ms = 8000;
+    assert_int_equal(cw_report_last_activity_ms(&f->view), 8000);
+    f->view.sets[1].idle_ms = 8100;
+    assert_int_equal(cw_report_last_activity_ms(&f->view), 8100);
+    fixture_free(f);
+}
+
+static void test_times_of_the_report(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(4);
+    f->header.process_start_mono_ns -= UINT64_C(2000000000);
+    f->header.truth_ms = NOW - 12000;
+    struct cw_report_input in = input(f);
+    in.age_ms = 3000;
+    struct built b = build(f, &in);
+    assert_true(cw_report_started_real_ns(&b.report) == f->header.start_real_ns - UINT64_C(2000000000));
+    assert_int_equal(cw_report_uptime_ms(&b.report), 92000);
+    assert_int_equal(cw_report_truth_age_ms(&b.report), 15000);
+    free(b.scratch);
+    fixture_free(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_counts),
+        cmocka_unit_test(test_option_late),
+        cmocka_unit_test(test_diagnoses),
+        cmocka_unit_test(test_groups_and_order),
+        cmocka_unit_test(test_frames_shown),
+        cmocka_unit_test(test_stack_id_is_stable),
+        cmocka_unit_test(test_hostile_records),
+        cmocka_unit_test(test_little_scratch),
+        cmocka_unit_test(test_sort),
+        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_last_activity),
+        cmocka_unit_test(test_times_of_the_report),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
