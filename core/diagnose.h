@@ -38,8 +38,8 @@ const char *cw_severity_name(enum cw_severity severity);
 /* The first diagnosis that holds; the last row always does. */
 enum cw_diagnosis_id cw_diagnose(const struct cw_facts *facts);
 
-/* The stack that decides: where the end of stream was seen and the like. Id in STACKS, 0 if the diagnosis has none or it
- * is not known; *ret_call (enum cw_call) is the call made there. */
+/* The stack that decides: where the end of stream was seen and the like. Id in STACKS, 0 if the diagnosis has none
+ * or it is not known; *ret_call (enum cw_call) is the call made there. */
 uint32_t cw_diagnosis_stack(enum cw_diagnosis_id id, const struct cw_conn *conn, uint8_t *ret_call);
 
 #endif

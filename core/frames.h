@@ -1,5 +1,5 @@
-/* Stacks as reports show them: without the shim, libc's start-up code and what lies below it; and the two names by which a
- * code path is known across runs. Pure but for the resolver; any thread, a signal handler. */
+/* Stacks as reports show them: without the shim, libc's start-up code and what lies below it; and the two names by
+ * which a code path is known across runs. Pure but for the resolver; any thread, a signal handler. */
 #ifndef CORE_FRAMES_H
 #define CORE_FRAMES_H
 
@@ -9,8 +9,8 @@
 
 enum { CW_SYMBOLS_MAX = 16 }; /* inlined into one another at one frame */
 
-/* Copies the frames worth showing, innermost first, and returns how many: at least one if the stack has any. `symbols` is
- * room for CW_SYMBOLS_MAX; resolver may be NULL. */
+/* Copies the frames worth showing, innermost first, and returns how many: at least one if the stack has any.
+ * `symbols` is room for CW_SYMBOLS_MAX; resolver may be NULL. */
 unsigned cw_frames_shown(const struct cw_view *view, const struct cw_resolver *resolver, uint32_t stack,
                          struct cw_symbol *symbols, uint64_t ret_frames[CW_STACK_MAX_FRAMES]);
 

@@ -1,4 +1,5 @@
-/* Words for the numbers in a ledger: calls, origins, states, signals. Pure: any thread, a signal handler, a forked child. */
+/* Words for the numbers in a ledger: calls, origins, states, signals. Pure: any thread, a signal handler, a forked
+ * child. */
 #ifndef CORE_NAMES_H
 #define CORE_NAMES_H
 

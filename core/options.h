@@ -82,8 +82,8 @@ void cw_option_range(struct cw_out *out, const struct cw_option *option);
 void cw_options_help(struct cw_out *out, const struct cw_options *options);
 void cw_options_markdown(struct cw_out *out);
 
-/* Whether text is matched by pattern as a whole: * any run, ? any byte, [a-z] and [!a-z] sets, \ takes the next literally.
- * '*' and '?' match '/' too. */
+/* Whether text is matched by pattern as a whole: * any run, ? any byte, [a-z] and [!a-z] sets, \ takes the next
+ * literally. '*' and '?' match '/' too. */
 bool cw_glob_match(const char *pattern, const char *text);
 
 /* Whether option `programs` lets a program with this path be recorded. */

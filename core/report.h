@@ -37,8 +37,8 @@ struct cw_item {
     uint8_t section, diagnosis;
 };
 
-/* One code path: same section, diagnosis, stacks and label. Its items are items[first] to items[first + count - 1], oldest
- * first. */
+/* One code path: same section, diagnosis, stacks and label. Its items are items[first] to items[first + count - 1],
+ * oldest first. */
 struct cw_group {
     enum cw_report_section section;
     enum cw_diagnosis_id diagnosis;
@@ -70,8 +70,8 @@ struct cw_report {
 /* Bytes of scratch memory that a report over this view takes now. */
 size_t cw_report_scratch_bytes(const struct cw_view *view);
 
-/* Builds *ret in `scratch` (aligned for any type), which must outlive it, as must view and what `in` points to. Returns 0,
- * or -ENOSPC (as a number) if the scratch memory has no room for even an empty report. */
+/* Builds *ret in `scratch` (aligned for any type), which must outlive it, as must view and what `in` points to.
+ * Returns 0, or -ENOSPC (as a number) if the scratch memory has no room for even an empty report. */
 int cw_report_build(struct cw_report *ret, struct cw_view *view, const struct cw_report_input *in, void *scratch,
                     size_t scratch_bytes);
 
@@ -81,8 +81,8 @@ bool cw_report_has_findings(const struct cw_report *report);
 /* Whether a test run should fail: leaks of severity error, or sockets closed late if option late says fail. */
 bool cw_report_fails(const struct cw_report *report);
 
-/* The last moment at which a hook or a check wrote something down: for a killed process, the latest at which it is known
- * to have lived. In the ledger's ms, modulo 2^32. */
+/* The last moment at which a hook or a check wrote something down: for a killed process, the latest at which it is
+ * known to have lived. In the ledger's ms, modulo 2^32. */
 uint32_t cw_report_last_activity_ms(const struct cw_view *view);
 
 /* Since the process began, and since the kernel was last asked about all its sockets. */

@@ -5,6 +5,7 @@
 #include "core/conn.h"
 #include "core/leak.h"
 #include "core/truth.h"
+#include "preload/close.h"
 #include "preload/ledger_parts.h"
 #include "preload/probe.h"
 #include "preload/record.h"
@@ -271,6 +272,29 @@ static void sort_owned(struct owned *owned, uint32_t n)
     }
 }
 
+/* Records whose fd is closed, or no socket any more: their close was not seen. The fds are in ascending order still, as
+ * /proc/self/fd lists them; where they are not, nothing is concluded. */
+static void drop_closed(struct check *check)
+{
+    for (uint32_t i = 1; i < check->n; i++)
+        if (check->owned[i - 1].fd >= check->owned[i].fd)
+            return;
+    for (uint32_t fd = 0, at = 0, ready = CW_GET(CW_P->slots_ready); fd < ready; fd++) {
+        while (at < check->n && check->owned[at].fd < (int)fd)
+            at++;
+        uint64_t slot = cw_table_slot(&cw_table, (int)fd);
+        if (CW_SLOT_KIND(slot) != CW_SLOT_CONN || (slot & CW_SLOT_CLOSING) || (at < check->n && check->owned[at].fd == (int)fd))
+            continue;
+        if (cw_kernel_socket_inode((int)fd)) /* opened since */
+            continue;
+        uint64_t marked = cw_table_mark_closing(&cw_table, (int)fd);
+        if (marked) {
+            cw_table_clear(&cw_table, (int)fd, marked);
+            cw_close_unseen(marked);
+        }
+    }
+}
+
 /* All fds of the socket that owned[at] is one of: copies them to fds, returns how many (at most max). */
 static unsigned same_inode(const struct check *check, uint32_t at, int *fds, unsigned max)
 {
@@ -363,6 +387,7 @@ int cw_kernel_check_all(uint32_t grace_ms)
             own_fd(&check, (int)fd);
     else
         cw_kernel_each_fd(own_fd, &check);
+    drop_closed(&check);
     sort_owned(check.owned, check.n);
     cw_truth_begin(&check.truth);
     failed = cw_kernel_dump_close_wait(0, diagnosed, &check);

@@ -126,7 +126,8 @@ int cw_ledger_snapshot(struct cw_view *ret_view)
 
     struct cw_view view = CW_P->view;
     if (!(snapshot.header->flags & CW_HEADER_ANONYMOUS)) {
-        long ret = cw_sys(SYS_mmap, 0L, at, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0L);
+        long ret =
+            cw_sys(SYS_mmap, 0L, at, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0L);
         if (ret < 0 && ret > -4096)
             return (int)ret;
         snapshot.base = (uint8_t *)ret;

@@ -8,8 +8,8 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 
-/* Above what programs count on, yet below 64: a higher number would make the kernel enlarge the fd table, which in a process
- * with threads waits for a grace period of RCU. */
+/* Above what programs count on, yet below 64: a higher number would make the kernel enlarge the fd table, which in a
+ * process with threads waits for a grace period of RCU. */
 #define HIGH_FD 40
 
 int cw_fd_lift(int fd)
@@ -31,7 +31,7 @@ int cw_fd_open(int dirfd, const char *path, int flags, unsigned mode)
 
 ssize_t cw_file_read(const char *path, char *buf, size_t size)
 {
-    /* Not lifted: one fd for microseconds, and only calls that the loader makes too, for the sake of seccomp filters. */
+    /* Not lifted: one fd for microseconds, and only calls that the loader makes too, because of filters. */
     int fd = (int)cw_sys(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
     if (fd < 0)
         return fd;

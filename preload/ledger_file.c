@@ -24,7 +24,7 @@
 #define CHUNK_BYTES (UINT64_C(1) << CHUNK_SHIFT)
 #define MAX_CHUNKS 8192u /* 512 MiB: the largest geometry takes about 300 */
 
-/* A kernel that cannot populate (before 5.14) must have all of the file allocated at once: geometries up to this size. */
+/* A kernel that cannot populate (before 5.14) must have the whole file allocated at once: geometries up to this size. */
 #define ALLOCATE_AT_ONCE_MAX_BYTES (UINT64_C(24) << 20)
 
 /* A program under RLIMIT_AS gives up at most this part of its address space. */
@@ -330,7 +330,8 @@ static void fill_sections(struct cw_ledger *header, struct cw_view *view)
         };
     }
     *view = (struct cw_view){.header = header};
-#define CW_X(name, type, field) view->field = (type *)(void *)(map.base + map.shape.offset[CW_SECTION_##name]);            \
+#define CW_X(name, type, field)                                                                                        \
+    view->field = (type *)(void *)(map.base + map.shape.offset[CW_SECTION_##name]);                                    \
     view->n_##field = map.shape.capacity[CW_SECTION_##name];
     CW_X(SLOTS, uint64_t, slots)
     CW_X(CONNS, struct cw_conn, conns)
@@ -348,7 +349,7 @@ int cw_ledger_create(void)
     struct rlimit files = {1024, 1024};
 
     if (CW_GET(cw_static.seccomp))
-        return -EPERM; /* nothing below is worth being killed for by the program's own filter */
+        return -EPERM;           /* nothing below is worth being killed for by the program's own filter */
     memset(&map, 0, sizeof map); /* in a forked child: what it inherited speaks of the parent's ledger */
     cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, 0L, &files);
     uint32_t fd_limit = files.rlim_max > 1u << 20 ? 1u << 20 : (uint32_t)files.rlim_max;

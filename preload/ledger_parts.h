@@ -1,5 +1,5 @@
-/* The pieces that preload/ledger_*.c and the reporter share: transient fds, small /proc files, the ledger's geometry, its
- * identity, pruning, and a look at the ledger that cannot fault.
+/* The pieces that preload/ledger_*.c and the reporter share: transient fds, small /proc files, the ledger's geometry,
+ * its identity, pruning, and a look at the ledger that cannot fault.
  *
  * Raw system calls only. Any thread, a signal handler, a forked child, unless said otherwise. */
 #ifndef PRELOAD_LEDGER_PARTS_H
@@ -73,16 +73,16 @@ bool cw_ledger_is_real(uint64_t offset);
 /* Bytes of a section that are in use, from its start. */
 uint64_t cw_ledger_used_bytes(enum cw_section_id section);
 
-/* Calls `each` for every piece of the ledger (at most 64 KiB) that is in use and real, in file order: header, then sections.
- * A non-zero answer ends it and is returned. */
+/* Calls `each` for every piece of the ledger (at most 64 KiB) that is in use and real, in file order: header, then
+ * sections. A non-zero answer ends it and is returned. */
 int cw_ledger_each_piece(int (*each)(void *ctx, uint64_t offset, const void *bytes, size_t n), void *ctx);
 
-/* A view for one reader. Of a file: a private copy in fresh memory (what lies in holes reads zero); of anonymous memory: the live one.
- * n_* are what is in use. 0 or negative errno. */
+/* A view for one reader. Of a file: a private copy in fresh memory (what lies in holes reads zero); of anonymous
+ * memory: the live one. n_* are what is in use. 0 or negative errno. */
 int cw_ledger_snapshot(struct cw_view *ret_view);
 
-/* Memory that was mapped along with an anonymous ledger, for rendering it when not even mmap may be called. NULL if the ledger
- * is a file. */
+/* Memory that was mapped along with an anonymous ledger, for rendering it when not even mmap may be called. NULL if the
+ * ledger is a file. */
 void *cw_ledger_spare(size_t *ret_bytes);
 
 #endif

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#define MAX_FILES 256u  /* looked at in one go: more are left to the next start */
-#define NAME_BYTES 96u  /* the longest name that we give is shorter */
+#define MAX_FILES 256u   /* looked at in one go: more are left to the next start */
+#define NAME_BYTES 96u   /* the longest name that we give is shorter */
 #define BLOCK_BYTES 512u /* unit of st_blocks */
 
 struct dirent64_raw {

@@ -7,8 +7,8 @@ const uint32_t cw_section_strides[CW_SECTION_COUNT] = {
 #undef CW_X
 };
 
-/* Sections that do not follow the fd limit, largest first. STACK_INDEX must stay a power of two (it is a hash), THREADS below
- * 65,536 (a thread reference has 16 bits for the index). */
+/* Sections that do not follow the fd limit, largest first. STACK_INDEX must stay a power of two (it is a hash), THREADS
+ * below 65,536 (a thread reference has 16 bits for the index). */
 static const struct level {
     uint32_t slots; /* at most */
     uint32_t conns; /* more than slots: sockets closed late, sockets without an fd */

@@ -1,12 +1,13 @@
 /* Finding out what a seccomp filter kills on, without dying of it.
  *
- * The trouble is the child in which a call would be tried: if the filter kills on clone, making it kills us. Nothing can
- * show that without a risk, so clone counts as survived only on evidence: filters are inherited and only ever added,
- * therefore
- *   - a parent under as many filters as we are has made us under just these (supposing that it has not added one since, in the same
- *     number as we did), and
+ * The trouble is the child in which a call would be tried: if the filter kills on clone, making it kills us. Nothing
+ * can show that without a risk, so clone counts as survived only on evidence: filters are inherited and only ever
+ * added, therefore
+ *   - a parent under as many filters as we are has made us under just these (supposing that it has not added one since,
+ * in the same number as we did), and
  *   - a process that has itself forked or made a thread has survived it.
- * A filter that lets one member of the family (clone, clone3, fork, vfork) pass and kills on another is not provided for. */
+ * A filter that lets one member of the family (clone, clone3, fork, vfork) pass and kills on another is not provided
+ * for. */
 #define _GNU_SOURCE
 #include "preload/probe.h"
 
@@ -25,8 +26,8 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
-/* What is tried, in this order: the bit that goes when the filter kills, and the call, with arguments that do no harm. The
- * first three make the child safe to lose: no handler of the program's runs in it, and no core is dumped. */
+/* What is tried, in this order: the bit that goes when the filter kills, and the call, with arguments that do no harm.
+ * The first three make the child safe to lose: no handler of the program's runs in it, and no core is dumped. */
 #define CW_STEPS(X)                                                                                                    \
     X(SIGNALS, cw_sys(SYS_rt_sigprocmask, SIG_SETMASK, &all, 0L, 8L))                                                  \
     X(CLONE, cw_sys(SYS_prctl, PR_SET_DUMPABLE, 0L, 0L, 0L, 0L))                                                       \
@@ -88,7 +89,12 @@ struct progress {
 static void take_steps(struct progress *progress, unsigned first)
 {
     uint64_t all = ~UINT64_C(0), word = 0;
-    struct { void (*handler)(int); unsigned long flags; void (*restorer)(void); uint64_t mask; } by_default = {0};
+    struct {
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        uint64_t mask;
+    } by_default = {0};
     struct timespec no_time = {0};
     struct iovec here = {&word, sizeof word};
     int fd = -1;
@@ -176,7 +182,7 @@ int cw_probe_syscalls(void)
 {
     char text[4096];
     if (cw_file_read("/proc/thread-self/status", text, sizeof text) <= 0) {
-        /* No /proc: ask in the one way that is left; few filters mind a prctl. Refused means no seccomp in the kernel. */
+        /* No /proc: ask in the one way that is left; few filters mind a prctl. Refused: no seccomp in the kernel. */
         return cw_sys(SYS_prctl, PR_GET_SECCOMP, 0L, 0L, 0L, 0L) <= 0 ? CW_MAY_ALL : 0;
     }
     if (status_number(text, "\nSeccomp:") <= 0)

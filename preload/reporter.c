@@ -1,9 +1,9 @@
 /* Running `cwguard report` from a dying process, so that nobody in it sees a child.
  *
- * exec would reset a clone's exit signal to SIGCHLD. So there is a middle process, which execs nothing and has exit signal
- * 0; it starts the tool as its own child, waits for it, and is itself reaped with __WCLONE. Nobody else's waitpid(-1) sees
- * either of them. The middle has a copy of the fd table and closes it, so what it opens cannot fail for want of numbers,
- * as it would in a server that has leaked all of them. */
+ * exec would reset a clone's exit signal to SIGCHLD. So there is a middle process, which execs nothing and has exit
+ * signal 0; it starts the tool as its own child, waits for it, and is itself reaped with __WCLONE. Nobody else's
+ * waitpid(-1) sees either of them. The middle has a copy of the fd table and closes it, so what it opens cannot fail
+ * for want of numbers, as it would in a server that has leaked all of them. */
 #define _GNU_SOURCE
 #include "preload/reporter.h"
 
@@ -89,9 +89,9 @@ void cw_reporter_init(void)
 
 struct run {
     int out_fd;
-    uint64_t mask;     /* the caller's, for nobody but itself */
-    void *tool_stack;  /* also that of our own rendering */
-    bool done;         /* a complete report is out */
+    uint64_t mask;    /* the caller's, for nobody but itself */
+    void *tool_stack; /* also that of our own rendering */
+    bool done;        /* a complete report is out */
     bool by_tool;
     char *environment[MAX_ENVIRONMENT + 1];
 };
@@ -142,7 +142,10 @@ static void exec_tool(void *arg)
         cw_spawn_exit(127);
     cw_spawn_reset_signals(0);
     limit_to(RLIMIT_CORE, 0);
+#if !defined(__SANITIZE_ADDRESS__) &&                                                                                  \
+    !defined(__SANITIZE_THREAD__) /* their shadow memory takes terabytes of addresses */
     limit_to(RLIMIT_AS, cw_static.options.reporter_mem_bytes);
+#endif
     long failed = cw_sys(SYS_execveat, fd, "", argv, run->environment, AT_EMPTY_PATH);
     if (failed == -ENOENT) {
         /* A script: its interpreter opens it by the fd's number, which must then stay. */

@@ -10,9 +10,9 @@
 
 struct cw_self_output {
     int fd;
-    bool is_file;       /* a temporary file, to be renamed to `path` */
+    bool is_file; /* a temporary file, to be renamed to `path` */
     bool may_poll;
-    bool exact;         /* the pattern names the process: an older report of it may be replaced */
+    bool exact; /* the pattern names the process: an older report of it may be replaced */
     int pid;
     uint64_t deadline_ns;
     char path[CW_SELF_PATH_BYTES], temporary[CW_SELF_PATH_BYTES];

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-#define BIT(signal) (UINT64_C(1) << ((signal) - 1))
+#define BIT(signal) (UINT64_C(1) << ((signal)-1))
 
 /* Everything of some size: the thread that ends the process may be in a signal handler on a small stack. */
 struct work {
@@ -131,8 +131,8 @@ static bool render(struct work *work, size_t scratch_bytes, int out_fd, enum cw_
     return cw_self_output_end(&work->output, failed) == 0;
 }
 
-/* Memory for the work: fresh, or what was put aside when the ledger came to lie in anonymous memory, so that not even mmap is
- * called under the program's own filter. */
+/* Memory for the work: fresh, or what was put aside when the ledger came to lie in anonymous memory, so that not even
+ * mmap is called under the program's own filter. */
 static struct work *work_new(size_t *ret_scratch_bytes)
 {
     struct cw_view view;

@@ -13,11 +13,11 @@ enum cw_self_where {
 };
 
 /* Writes the report to out_fd, or with option log_path to that file, and then, for the text format, the command that
- * resolves the kept ledger. Once the program has installed a seccomp filter of its own this does nothing unless the ledger
- * is in memory only, and then makes no call but write. Returns whether the whole report is out. */
+ * resolves the kept ledger. Once the program has installed a seccomp filter of its own this does nothing unless the
+ * ledger is in memory only, and then makes no call but write. Returns whether the whole report is out. */
 bool cw_self_report(int out_fd, enum cw_self_where where);
 
-/* A resolver over the symbol tables of the objects loaded now. `memory`: CW_SELF_SYMBOLS_BYTES, zeroed, which it keeps. */
+/* A resolver over the symbol tables of the objects loaded now. `memory`: CW_SELF_SYMBOLS_BYTES, zeroed, that it keeps. */
 #define CW_SELF_SYMBOLS_BYTES 65536u
 void cw_self_symbols(struct cw_resolver *ret_resolver, void *memory);
 

@@ -13,7 +13,7 @@
 /* One object's dynamic symbols; every pointer's range has been checked to be mapped. */
 struct table {
     uintptr_t load;
-    const ElfW(Sym) *symbols;
+    const ElfW(Sym) * symbols;
     size_t n_symbols;
     const char *strings;
     size_t n_strings;
@@ -32,7 +32,8 @@ struct memory {
 };
 _Static_assert(sizeof(struct memory) <= CW_SELF_SYMBOLS_BYTES, "the caller lends this much");
 
-/* Bytes from address on that lie in the same loaded segment of the object: 0 if it lies in none. Between segments there may be holes. */
+/* Bytes from address on that lie in the same loaded segment of the object: 0 if it lies in none. Between segments there
+ * may be holes. */
 static size_t mapped_from(const struct cw_object *object, uintptr_t address)
 {
     uintptr_t start;
@@ -143,8 +144,8 @@ static const char *name_of(struct memory *memory, const struct cw_view *view, ui
     const struct cw_module *module = cw_view_module(view, CW_FRAME_MODULE(frame));
     uint64_t offset = CW_FRAME_OFFSET(frame);
     struct cw_object object;
-    /* The return address may already be the next function's: the call lies before it. The object must still be the one that
-     * the stack went through. */
+    /* The return address may already be the next function's: the call lies before it. The object must still be the one
+     * that the stack went through. */
     if (!module || offset == 0 || !cw_objects_find((uintptr_t)(module->load + offset - 1), &object) ||
         object.load != module->load)
         return NULL;
@@ -156,7 +157,8 @@ static unsigned resolve(void *ctx, const struct cw_view *view, uint64_t frame, s
     struct memory *memory = ctx;
     if (max == 0 || frame == 0)
         return 0;
-    struct known *known = &memory->known[(frame ^ frame >> 17 ^ frame >> 40) % (sizeof memory->known / sizeof memory->known[0])];
+    struct known *known =
+        &memory->known[(frame ^ frame >> 17 ^ frame >> 40) % (sizeof memory->known / sizeof memory->known[0])];
     if (known->frame != frame)
         *known = (struct known){.frame = frame, .name = name_of(memory, view, frame)};
     if (!known->name)

@@ -17,7 +17,7 @@
 
 #define SECOND_NS UINT64_C(1000000000)
 #define POLL_STEP_NS (2 * UINT64_C(1000000)) /* where there is no pidfd (before Linux 5.3) */
-#define CLOSE_ONE_BY_ONE_MAX 65536u           /* where there is no close_range (before Linux 5.9) */
+#define CLOSE_ONE_BY_ONE_MAX 65536u          /* where there is no close_range (before Linux 5.9) */
 
 void *cw_spawn_map(size_t n)
 {
@@ -50,8 +50,8 @@ long cw_spawn(unsigned long flags, void *stack, void (*fn)(void *), void *arg)
                      "ud2\n"
                      "1:"
                      : "+a"(ret)
-                     : "D"(flags | CLONE_VM), "S"(top), "r"(parent_tid), "r"(child_tid), "r"(tls), [fn] "r"(fn),
-                       [arg] "r"(arg), [exit_group] "i"(SYS_exit_group)
+                     : "D"(flags | CLONE_VM), "S"(top), "r"(parent_tid), "r"(child_tid),
+                       "r"(tls), [fn] "r"(fn), [arg] "r"(arg), [exit_group] "i"(SYS_exit_group)
                      : "rcx", "r11", "memory");
     return ret;
 }

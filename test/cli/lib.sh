@@ -35,6 +35,7 @@ check() {
 # run COMMAND...: keeps its stdout in $work/out, stderr in $work/err and exit code in $rc.
 run() {
     timeout -k 1 20 "$@" >"$work/out" 2>"$work/err"
+    # shellcheck disable=SC2034 # for the test to look at
     rc=$?
 }
 
@@ -55,6 +56,12 @@ line_of() { grep -n "LINE $1 " "$root/test/support/make_ledger.c" | head -n 1 | 
 skip() {
     skipped=$((skipped + 1))
     echo "skipped: $1"
+}
+
+# limited COMMAND...: within the address space that the recorder grants the tool. AddressSanitizer's shadow needs more.
+limited() {
+    # shellcheck disable=SC3045
+    (ldd "$tool" | grep -q libasan || ulimit -v 262144; exec timeout 20 "$@")
 }
 
 finish() {

@@ -1,5 +1,6 @@
 #!/bin/sh
 # report FILE: text, JSON, moments and options; ledgers that are cut, damaged, from elsewhere or hostile.
+# shellcheck disable=SC2154 # lib.sh sets what seems unset
 . "$(dirname "$0")/lib.sh"
 cd "$work" || exit 1
 

@@ -1,5 +1,6 @@
 #!/bin/sh
 # help, explain, version; wrong usage.
+# shellcheck disable=SC2154 # lib.sh sets what seems unset
 . "$(dirname "$0")/lib.sh"
 
 run "$tool"

@@ -1,5 +1,6 @@
 #!/bin/sh
 # report PID and --dead: finding ledgers, and the kernel's word against ss.
+# shellcheck disable=SC2154 # lib.sh sets what seems unset
 . "$(dirname "$0")/lib.sh"
 cd "$work" || exit 1
 mkdir -m 700 dir

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Where reports go: patterns, whole files, other processes' reports, --fd, failures.
+# shellcheck disable=SC2154 # lib.sh sets what seems unset
 . "$(dirname "$0")/lib.sh"
 cd "$work" || exit 1
 

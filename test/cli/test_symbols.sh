@@ -1,5 +1,6 @@
 #!/bin/sh
 # Frames to names: debug information, inlined calls, separate debug files, symbol tables, other builds, C++, JIT code.
+# shellcheck disable=SC2154 # lib.sh sets what seems unset
 . "$(dirname "$0")/lib.sh"
 cd "$work" || exit 1
 
@@ -137,8 +138,7 @@ check "debuginfod is not asked" is "$rc" 0
 # Speed and memory: what a big server leaves, within the address space that the recorder grants.
 "$maker" file big.cwg sockets=19000 paths=1000
 start=$(date +%s%N)
-# shellcheck disable=SC3045
-(ulimit -v 262144; timeout 20 "$tool" report big.cwg >out 2>err)
+limited "$tool" report big.cwg >out 2>err
 took_ms=$((($(date +%s%N) - start) / 1000000))
 check "19,000 sockets on 1,000 paths within 256 MiB" says out \
     "SUMMARY: cwguard: 19,000 sockets left in CLOSE_WAIT by 1,000 code paths"
@@ -147,8 +147,7 @@ for program in node python3.11 python3 nginx redis-server; do
     file=$(command -v $program) && file=$(readlink -f "$file") && [ "$(head -c 4 "$file" | tail -c 3)" = ELF ] || continue
     rm -f real.cwg
     "$maker" file real.cwg sockets=2000 paths=1000 "module=$file"
-    # shellcheck disable=SC3045
-    (ulimit -v 262144; timeout 20 "$tool" report real.cwg >out 2>err)
+    limited "$tool" report real.cwg >out 2>err
     check "1,000 paths through $file within 256 MiB" says out "2,000 sockets left in CLOSE_WAIT by 1,000 code paths"
 done
 finish

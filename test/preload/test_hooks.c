@@ -79,15 +79,24 @@ static long closed(int fd)
 /* An address that cannot be read; volatile, so that the compiler does not see through it. */
 static void *volatile bad_address = (void *)1;
 #define BAD bad_address
-static char *const true_argv[] = {(char *)(uintptr_t)"true", NULL};
+static char *const true_argv[] = {(char *)(uintptr_t) "true", NULL};
 static struct timespec soon = {.tv_nsec = 1};
 static char room[64];
 static struct iovec vector = {room, 5};
 static struct sockaddr_in nowhere = {.sin_family = AF_INET};
 
-FAIL(socket) { return f(-1, -1, -1); }
-PASS(socket) { return closed(f(AF_INET, SOCK_STREAM, 0)); }
-FAIL(socketpair) { return f(AF_UNIX, SOCK_STREAM, 0, BAD); }
+FAIL(socket)
+{
+    return f(-1, -1, -1);
+}
+PASS(socket)
+{
+    return closed(f(AF_INET, SOCK_STREAM, 0));
+}
+FAIL(socketpair)
+{
+    return f(AF_UNIX, SOCK_STREAM, 0, BAD);
+}
 PASS(socketpair)
 {
     int fds[2];
@@ -96,7 +105,10 @@ PASS(socketpair)
     closed(fds[1]);
     return r;
 }
-FAIL(accept) { return f(-1, BAD, BAD); }
+FAIL(accept)
+{
+    return f(-1, BAD, BAD);
+}
 PASS(accept)
 {
     struct pair p = connected();
@@ -111,7 +123,10 @@ PASS(accept)
     closed(more);
     return done(p, r);
 }
-FAIL(accept4) { return f(0, NULL, NULL, -1); }
+FAIL(accept4)
+{
+    return f(0, NULL, NULL, -1);
+}
 PASS(accept4)
 {
     struct pair p = connected();
@@ -125,7 +140,10 @@ PASS(accept4)
     closed(more);
     return done(p, r);
 }
-FAIL(connect) { return f(-1, (struct sockaddr *)&nowhere, sizeof nowhere); }
+FAIL(connect)
+{
+    return f(-1, (struct sockaddr *)&nowhere, sizeof nowhere);
+}
 PASS(connect)
 {
     struct pair p = connected();
@@ -138,7 +156,10 @@ PASS(connect)
     closed(fd);
     return done(p, r);
 }
-FAIL(bind) { return f(-1, (struct sockaddr *)&nowhere, sizeof nowhere); }
+FAIL(bind)
+{
+    return f(-1, (struct sockaddr *)&nowhere, sizeof nowhere);
+}
 PASS(bind)
 {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -147,7 +168,10 @@ PASS(bind)
     closed(fd);
     return r;
 }
-FAIL(listen) { return f(-1, 1); }
+FAIL(listen)
+{
+    return f(-1, 1);
+}
 PASS(listen)
 {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -156,19 +180,52 @@ PASS(listen)
     closed(fd);
     return r;
 }
-FAIL(dup) { return f(-1); }
-PASS(dup) { return closed(f(0)); }
-FAIL(dup2) { return f(-1, 3); }
-PASS(dup2) { return closed(f(0, 200)) + 10; }
-FAIL(dup3) { return f(0, 0, 0); }
-PASS(dup3) { return closed(f(0, 200, O_CLOEXEC)); }
-FAIL(fcntl) { return f(-1, F_DUPFD, 3); }
-PASS(fcntl) { return closed(f(0, F_DUPFD, 3)) + f(0, F_GETFD); }
-FAIL(fcntl64) { return f(-1, F_GETFL); }
-PASS(fcntl64) { return closed(f(0, F_DUPFD_CLOEXEC, 3)); }
+FAIL(dup)
+{
+    return f(-1);
+}
+PASS(dup)
+{
+    return closed(f(0));
+}
+FAIL(dup2)
+{
+    return f(-1, 3);
+}
+PASS(dup2)
+{
+    return closed(f(0, 200)) + 10;
+}
+FAIL(dup3)
+{
+    return f(0, 0, 0);
+}
+PASS(dup3)
+{
+    return closed(f(0, 200, O_CLOEXEC));
+}
+FAIL(fcntl)
+{
+    return f(-1, F_DUPFD, 3);
+}
+PASS(fcntl)
+{
+    return closed(f(0, F_DUPFD, 3)) + f(0, F_GETFD);
+}
+FAIL(fcntl64)
+{
+    return f(-1, F_GETFL);
+}
+PASS(fcntl64)
+{
+    return closed(f(0, F_DUPFD_CLOEXEC, 3));
+}
 
 #define READS(name, failing, passing)                                                                                  \
-    FAIL(name) { return failing; }                                                                                     \
+    FAIL(name)                                                                                                         \
+    {                                                                                                                  \
+        return failing;                                                                                                \
+    }                                                                                                                  \
     PASS(name)                                                                                                         \
     {                                                                                                                  \
         struct pair p = connected();                                                                                   \
@@ -197,10 +254,22 @@ READS(sendmmsg, f(-1, &(struct mmsghdr){0}, 1, 0), f(p.near, &msgs, 1, 0))
 READS(sendfile, f(-1, -1, NULL, 1), f(p.near, -1, NULL, 1))
 READS(sendfile64, f(-1, -1, NULL, 1), f(p.near, -1, NULL, 1))
 
-FAIL(epoll_create) { return f(-1); }
-PASS(epoll_create) { return closed(f(1)); }
-FAIL(epoll_create1) { return f(-1); }
-PASS(epoll_create1) { return closed(f(EPOLL_CLOEXEC)); }
+FAIL(epoll_create)
+{
+    return f(-1);
+}
+PASS(epoll_create)
+{
+    return closed(f(1));
+}
+FAIL(epoll_create1)
+{
+    return f(-1);
+}
+PASS(epoll_create1)
+{
+    return closed(f(EPOLL_CLOEXEC));
+}
 static int a_set(struct pair p)
 {
     int set = epoll_create1(0);
@@ -208,7 +277,10 @@ static int a_set(struct pair p)
     errno = 77;
     return set;
 }
-FAIL(epoll_ctl) { return f(-1, EPOLL_CTL_ADD, 0, BAD); }
+FAIL(epoll_ctl)
+{
+    return f(-1, EPOLL_CTL_ADD, 0, BAD);
+}
 PASS(epoll_ctl)
 {
     struct pair p = connected();
@@ -218,7 +290,10 @@ PASS(epoll_ctl)
     return done(p, r);
 }
 #define WAITS(name, failing, passing)                                                                                  \
-    FAIL(name) { return failing; }                                                                                     \
+    FAIL(name)                                                                                                         \
+    {                                                                                                                  \
+        return failing;                                                                                                \
+    }                                                                                                                  \
     PASS(name)                                                                                                         \
     {                                                                                                                  \
         struct pair p = connected();                                                                                   \
@@ -244,17 +319,35 @@ WAITS(__ppoll_chk, f(BAD, 1, &soon, NULL, sizeof(struct pollfd)), f(&asked, 1, N
 WAITS(select, f(1, BAD, NULL, NULL, NULL), f(p.near + 1, &in, NULL, NULL, NULL) + FD_ISSET(p.near, &in) * 10)
 WAITS(pselect, f(1, BAD, NULL, NULL, NULL, NULL), f(p.near + 1, &in, NULL, NULL, NULL, NULL))
 
-FAIL(close) { return f(-1); }
-PASS(close) { return f(dup(0)); }
-FAIL(close_range) { return f(9, 8, 0); }
-PASS(close_range) { return f((unsigned)dup2(0, 250), 250, 0); }
+FAIL(close)
+{
+    return f(-1);
+}
+PASS(close)
+{
+    return f(dup(0));
+}
+FAIL(close_range)
+{
+    return f(9, 8, 0);
+}
+PASS(close_range)
+{
+    return f((unsigned)dup2(0, 250), 250, 0);
+}
 FAIL(closefrom)
 {
     f(60000);
     return 0;
 }
-PASS(closefrom) { IN_CHILD(f(3); syscall(SYS_exit_group, fcntl(dup(0), F_GETFD) + 5)); }
-FAIL(shutdown) { return f(-1, SHUT_RD); }
+PASS(closefrom)
+{
+    IN_CHILD(f(3); syscall(SYS_exit_group, fcntl(dup(0), F_GETFD) + 5));
+}
+FAIL(shutdown)
+{
+    return f(-1, SHUT_RD);
+}
 PASS(shutdown)
 {
     struct pair p = connected();
@@ -274,30 +367,54 @@ FAIL(fclose)
     syscall(SYS_close, fileno(stream));
     return f(stream);
 }
-PASS(fclose) { return f(a_stream()); }
-FAIL(fcloseall) { return f() * 0; }
-PASS(fcloseall) { return f(); }
-FAIL(fdopen) { return f(-1, "r") == NULL; }
+PASS(fclose)
+{
+    return f(a_stream());
+}
+FAIL(fcloseall)
+{
+    return f() * 0;
+}
+PASS(fcloseall)
+{
+    return f();
+}
+FAIL(fdopen)
+{
+    return f(-1, "r") == NULL;
+}
 PASS(fdopen)
 {
     FILE *stream = f(dup(0), "r");
     long r = stream != NULL;
     return stream ? r + fclose(stream) : r;
 }
-FAIL(freopen) { return f("/nowhere/at/all", "r", a_stream()) == NULL; }
+FAIL(freopen)
+{
+    return f("/nowhere/at/all", "r", a_stream()) == NULL;
+}
 PASS(freopen)
 {
     FILE *stream = f("/dev/null", "r", a_stream());
     return (stream != NULL) + fclose(stream) * 10;
 }
-FAIL(freopen64) { return f("/nowhere/at/all", "r", a_stream()) == NULL; }
+FAIL(freopen64)
+{
+    return f("/nowhere/at/all", "r", a_stream()) == NULL;
+}
 PASS(freopen64)
 {
     FILE *stream = f("/dev/null", "r", a_stream());
     return (stream != NULL) + fclose(stream) * 10;
 }
-FAIL(syscall) { return f(SYS_close, -1); }
-PASS(syscall) { return f(SYS_close, dup(0)) + (f(SYS_getpid) == getpid()) * 10; }
+FAIL(syscall)
+{
+    return f(SYS_close, -1);
+}
+PASS(syscall)
+{
+    return f(SYS_close, dup(0)) + (f(SYS_getpid) == getpid()) * 10;
+}
 
 FAIL(vfork)
 {
@@ -318,45 +435,114 @@ FAIL(daemon)
     (void)f;
     return 0;
 }
-PASS(daemon) { IN_CHILD(f(1, 1); syscall(SYS_exit_group, 3)); }
-FAIL(execve) { return f("/nowhere", true_argv, environ); }
-PASS(execve) { IN_CHILD(f("/bin/true", true_argv, environ)); }
-FAIL(execv) { return f("/nowhere", true_argv); }
-PASS(execv) { IN_CHILD(f("/bin/true", true_argv)); }
-FAIL(execvp) { return f("no-such-program", true_argv); }
-PASS(execvp) { IN_CHILD(f("true", true_argv)); }
-FAIL(execvpe) { return f("no-such-program", true_argv, environ); }
-PASS(execvpe) { IN_CHILD(f("true", true_argv, environ)); }
-FAIL(fexecve) { return f(-1, true_argv, environ); }
-PASS(fexecve) { IN_CHILD(f(open("/bin/true", O_RDONLY), true_argv, environ)); }
-FAIL(execveat) { return f(-1, "nowhere", true_argv, environ, 0); }
-PASS(execveat) { IN_CHILD(f(AT_FDCWD, "/bin/true", true_argv, environ, 0)); }
-FAIL(execl) { return f("/nowhere", "true", (char *)NULL); }
-PASS(execl) { IN_CHILD(f("/bin/sh", "sh", "-c", "exit $#", "a", "b", "c", (char *)NULL)); }
-FAIL(execle) { return f("/nowhere", "true", (char *)NULL, environ); }
+PASS(daemon)
+{
+    IN_CHILD(f(1, 1); syscall(SYS_exit_group, 3));
+}
+FAIL(execve)
+{
+    return f("/nowhere", true_argv, environ);
+}
+PASS(execve)
+{
+    IN_CHILD(f("/bin/true", true_argv, environ));
+}
+FAIL(execv)
+{
+    return f("/nowhere", true_argv);
+}
+PASS(execv)
+{
+    IN_CHILD(f("/bin/true", true_argv));
+}
+FAIL(execvp)
+{
+    return f("no-such-program", true_argv);
+}
+PASS(execvp)
+{
+    IN_CHILD(f("true", true_argv));
+}
+FAIL(execvpe)
+{
+    return f("no-such-program", true_argv, environ);
+}
+PASS(execvpe)
+{
+    IN_CHILD(f("true", true_argv, environ));
+}
+FAIL(fexecve)
+{
+    return f(-1, true_argv, environ);
+}
+PASS(fexecve)
+{
+    IN_CHILD(f(open("/bin/true", O_RDONLY), true_argv, environ));
+}
+FAIL(execveat)
+{
+    return f(-1, "nowhere", true_argv, environ, 0);
+}
+PASS(execveat)
+{
+    IN_CHILD(f(AT_FDCWD, "/bin/true", true_argv, environ, 0));
+}
+FAIL(execl)
+{
+    return f("/nowhere", "true", (char *)NULL);
+}
+PASS(execl)
+{
+    IN_CHILD(f("/bin/sh", "sh", "-c", "exit $#", "a", "b", "c", (char *)NULL));
+}
+FAIL(execle)
+{
+    return f("/nowhere", "true", (char *)NULL, environ);
+}
 PASS(execle)
 {
-    char *const env[] = {(char *)(uintptr_t)"CW_TEST_CODE=6", NULL};
+    char *const env[] = {(char *)(uintptr_t) "CW_TEST_CODE=6", NULL};
     IN_CHILD(f("/bin/sh", "sh", "-c", "exit $CW_TEST_CODE", (char *)NULL, env));
 }
-FAIL(execlp) { return f("no-such-program", "true", (char *)NULL); }
-PASS(execlp) { IN_CHILD(f("sh", "sh", "-c", "exit 4", (char *)NULL)); }
+FAIL(execlp)
+{
+    return f("no-such-program", "true", (char *)NULL);
+}
+PASS(execlp)
+{
+    IN_CHILD(f("sh", "sh", "-c", "exit 4", (char *)NULL));
+}
 FAIL(_exit)
 {
     (void)f;
     return 0;
 }
-PASS(_exit) { IN_CHILD(f(7)); }
+PASS(_exit)
+{
+    IN_CHILD(f(7));
+}
 FAIL(quick_exit)
 {
     (void)f;
     return 0;
 }
-PASS(quick_exit) { IN_CHILD(f(8)); }
-FAIL(prctl) { return f(-1, 0, 0, 0, 0); }
-PASS(prctl) { return f(PR_GET_DUMPABLE, 0, 0, 0, 0); }
+PASS(quick_exit)
+{
+    IN_CHILD(f(8));
+}
+FAIL(prctl)
+{
+    return f(-1, 0, 0, 0, 0);
+}
+PASS(prctl)
+{
+    return f(PR_GET_DUMPABLE, 0, 0, 0, 0);
+}
 
-FAIL(sigaction) { return f(9999, NULL, NULL); }
+FAIL(sigaction)
+{
+    return f(9999, NULL, NULL);
+}
 PASS(sigaction)
 {
     struct sigaction old;
@@ -364,26 +550,47 @@ PASS(sigaction)
     return r * 100 + (old.sa_handler == SIG_DFL) + old.sa_flags * 10;
 }
 #define SETS(name)                                                                                                     \
-    FAIL(name) { return f(9999, SIG_IGN) == SIG_ERR; }                                                                 \
+    FAIL(name)                                                                                                         \
+    {                                                                                                                  \
+        return f(9999, SIG_IGN) == SIG_ERR;                                                                            \
+    }                                                                                                                  \
     PASS(name)                                                                                                         \
     {                                                                                                                  \
-        long was = f(SIGUSR2, SIG_IGN) == SIG_DFL;                                                                      \
-        return was + (f(SIGUSR2, SIG_DFL) == SIG_IGN) * 10;                                                             \
+        long was = f(SIGUSR2, SIG_IGN) == SIG_DFL;                                                                     \
+        return was + (f(SIGUSR2, SIG_DFL) == SIG_IGN) * 10;                                                            \
     }
 SETS(signal)
 SETS(sysv_signal)
 SETS(sigset)
-FAIL(raise) { return f(9999); }
-PASS(raise) { return f(0); }
-FAIL(kill) { return f(getpid(), 9999); }
-PASS(kill) { return f(getpid(), 0); }
+FAIL(raise)
+{
+    return f(9999);
+}
+PASS(raise)
+{
+    return f(0);
+}
+FAIL(kill)
+{
+    return f(getpid(), 9999);
+}
+PASS(kill)
+{
+    return f(getpid(), 0);
+}
 FAIL(dlclose)
 {
     (void)f;
     return 0; /* an invalid handle is undefined */
 }
-PASS(dlclose) { return f(dlopen("libc.so.6", RTLD_NOW)); }
-FAIL(pipe2) { return f((int[2]){0}, -1); }
+PASS(dlclose)
+{
+    return f(dlopen("libc.so.6", RTLD_NOW));
+}
+FAIL(pipe2)
+{
+    return f((int[2]){0}, -1);
+}
 PASS(pipe2)
 {
     int fds[2];
@@ -457,8 +664,8 @@ static void compare(const char *name, const char *which, call_fn *call, void *ho
 {
     struct outcome ours = outcome_of(call, hooked), theirs = outcome_of(call, real);
     if (ours.result != theirs.result || ours.error != theirs.error)
-        fail_msg("%s, made to %s: result %ld errno %d, without the shim %ld errno %d", name, which, ours.result, ours.error,
-                 theirs.result, theirs.error);
+        fail_msg("%s, made to %s: result %ld errno %d, without the shim %ld errno %d", name, which, ours.result,
+                 ours.error, theirs.result, theirs.error);
 }
 
 static void test_every_row_is_the_same_from_outside(void **state)

@@ -59,7 +59,7 @@ static bool is_anonymous(void)
     return CW_P->view.header->flags & CW_HEADER_ANONYMOUS;
 }
 
-static void limit(int resource, rlim_t soft)
+static void limit(__rlimit_resource_t resource, rlim_t soft)
 {
     struct rlimit value = {soft, soft};
     HARNESS_CHECK(setrlimit(resource, &value) == 0);
@@ -94,7 +94,9 @@ static void check_plain(void *arg)
     HARNESS_CHECK(end <= header->total_bytes);
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
-    HARNESS_CHECK(CW_P->view.n_slots == (files.rlim_max < 1024 ? 1024 : files.rlim_max > 1 << 20 ? 1 << 20 : files.rlim_max));
+    HARNESS_CHECK(CW_P->view.n_slots == (files.rlim_max < 1024      ? 1024
+                                         : files.rlim_max > 1 << 20 ? 1 << 20
+                                                                    : files.rlim_max));
     HARNESS_CHECK(CW_P->view.n_conns == CW_P->view.n_slots + 16384);
     HARNESS_CHECK(header->sections[CW_SECTION_STRINGS].used == 1 && header->sections[CW_SECTION_SLOTS].used == 0);
 }
@@ -684,7 +686,7 @@ static void check_snapshot(void *arg)
     HARNESS_CHECK(view.n_conns == 701 && view.conns != CW_P->view.conns);
     HARNESS_CHECK(!memcmp(&view.conns[1], &CW_P->view.conns[1], 700 * 256));
     HARNESS_CHECK(!strcmp(view.header->exe, CW_P->view.header->exe));
-    HARNESS_CHECK(strstr(cw_view_string(&view, view.modules[1].path), "libc") != NULL);
+    HARNESS_CHECK(strchr(cw_view_string(&view, view.modules[1].path), '/') != NULL);
     view.conns[1].flags = 0;
     HARNESS_CHECK(CW_P->view.conns[1].flags != 0);
 }
@@ -731,11 +733,26 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define CW_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        CW_TEST(plain), CW_TEST(identity), CW_TEST(low_fds), CW_TEST(reserve), CW_TEST(size_with_19000),
-        CW_TEST(reserve_in_threads), CW_TEST(full_tmpfs), CW_TEST(file_size_limit), CW_TEST(address_space_limit),
-        CW_TEST(fd_limit), CW_TEST(kernel_without_populate), CW_TEST(bad_dirs), CW_TEST(makes_dir),
-        CW_TEST(filter_without_files), CW_TEST(prune), CW_TEST(prune_quarter), CW_TEST(prune_many), CW_TEST(open_again),
-        CW_TEST(snapshot), CW_TEST(forked_child),
+        CW_TEST(plain),
+        CW_TEST(identity),
+        CW_TEST(low_fds),
+        CW_TEST(reserve),
+        CW_TEST(size_with_19000),
+        CW_TEST(reserve_in_threads),
+        CW_TEST(full_tmpfs),
+        CW_TEST(file_size_limit),
+        CW_TEST(address_space_limit),
+        CW_TEST(fd_limit),
+        CW_TEST(kernel_without_populate),
+        CW_TEST(bad_dirs),
+        CW_TEST(makes_dir),
+        CW_TEST(filter_without_files),
+        CW_TEST(prune),
+        CW_TEST(prune_quarter),
+        CW_TEST(prune_many),
+        CW_TEST(open_again),
+        CW_TEST(snapshot),
+        CW_TEST(forked_child),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

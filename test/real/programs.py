@@ -13,6 +13,7 @@ from kernel import close_wait_rows, wait_until
 from process import Failure
 
 PYTHON = '/usr/bin/python3'
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def tools(*names):
@@ -103,12 +104,13 @@ def redis(session, ending):
     drop = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] if os.geteuid() == 0 else []
     os.chmod(session.work, 0o777)
     session.start(['redis-server', '--port', str(port), '--bind', '127.0.0.1', '--dir', session.work, '--save', '',
-                   '--logfile', f'{session.work}/redis.log'], around=drop)
+                   '--logfile', f'{session.work}/redis.log'], around=drop,
+                  options='exit_grace=2s')  # the snapshot child may see the client that asked for it leave
     wait_until('redis answers', lambda: answers(port))
     if session.loaded:
-        for words in (['-n', '50000', '-c', '50', '-t', 'set,get'], ['-n', '3000', '-c', '50', '-k', '0', '-t', 'ping']):
-            subprocess.run(['redis-benchmark', '-q', '-h', '127.0.0.1', '-p', str(port), *words], timeout=120, check=True,
-                           capture_output=True)
+        for words in ('-n 50000 -t set,get', '-n 3000 -k 0 -t ping'):  # kept connections, then one for each request
+            subprocess.run(['redis-benchmark', '-q', '-c', '50', '-p', str(port), *words.split()], timeout=120,
+                           check=True, capture_output=True)
         subprocess.run(['redis-cli', '-p', str(port), 'bgsave'], timeout=20, check=True, capture_output=True)
         wait_until('the snapshot is written', lambda: os.path.exists(f'{session.work}/dump.rdb'))
         wait_until('the snapshot child is gone', lambda: len(session.pids()) == 1)
@@ -133,7 +135,7 @@ def python_http(session, ending):
 
 
 def node_http(session, ending):
-    session.start(['node', os.path.join(os.path.dirname(os.path.abspath(__file__)), 'hello.js')])
+    session.start(['node', os.path.join(HERE, 'hello.js')])
     port = int(session.line())
     if session.loaded:
         load_http(port)
@@ -179,8 +181,8 @@ class IdleServer:
 def urllib3_pool(session, ending):
     """ending "normal": Python closes the pool while it finalises, late; a signal: it leaks."""
     count, server = 7, IdleServer()
-    session.options += ':grace=1s'
-    session.start([PYTHON, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'pool.py'), str(server.port), str(count)])
+    session.start([PYTHON, os.path.join(HERE, 'pool.py'), str(server.port), str(count)],
+                  options='exit_grace=0:grace=1s')
     pid = int(session.line().split()[1])
     server.close()
 

@@ -1,5 +1,6 @@
-/* Stands in for the recorder's start and hooks in tests of the ledger's file and of the reporter: defines the global state that
- * preload/state.c defines in the library, and makes ledgers with leaked sockets in them without any socket. */
+/* Stands in for the recorder's start and hooks in tests of the ledger's file and of the reporter: defines the global
+ * state that preload/state.c defines in the library, and makes ledgers with leaked sockets in them without any socket.
+ */
 #ifndef TEST_LEDGER_HARNESS_H
 #define TEST_LEDGER_HARNESS_H
 
@@ -12,15 +13,16 @@
 /* State as after load: default options, no ledger, everything allowed. */
 void harness_reset(void);
 
-/* A fresh directory on /dev/shm, 0700 and ours, set as ledger_dir. Removed with all that is in it by harness_remove_dir. */
+/* A fresh directory on /dev/shm, 0700 and ours, set as ledger_dir. Removed with all that is in it by
+ * harness_remove_dir. */
 const char *harness_dir(void);
 void harness_remove_dir(void);
 
 /* cw_ledger_create, with the state around it that the recorder would set. */
 int harness_create(void);
 
-/* n connections in CLOSE_WAIT for longer than any grace, checked with "the kernel" just now. Where they were allocated and where
- * their end was seen: in functions of libc, whose names any build of a test finds. */
+/* n connections in CLOSE_WAIT for longer than any grace, checked with "the kernel" just now. Where they were allocated
+ * and where their end was seen: in functions of libc, whose names any build of a test finds. */
 #define HARNESS_ALLOCATES "qsort"
 #define HARNESS_READS "bsearch"
 void harness_leak(uint32_t n);

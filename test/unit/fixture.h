@@ -1,4 +1,5 @@
-/* A made-up ledger in plain memory, with a fake symbol table and a place to write to: what unit tests of core build on. */
+/* A made-up ledger in plain memory, with a fake symbol table and a place to write to: what unit tests of core build
+ * on. */
 #ifndef TEST_UNIT_FIXTURE_H
 #define TEST_UNIT_FIXTURE_H
 
@@ -27,8 +28,8 @@ struct fixture {
     uint32_t n_strings, n_stacks, n_threads, n_modules, n_conns;
 };
 
-/* A ledger with room for that many connections and a reasonable amount of everything else; its header says pid 4242, ended
- * by SIGTERM, kernel truth, recording since 2026-11-22T03:10:36Z. */
+/* A ledger with room for that many connections and a reasonable amount of everything else; its header says pid 4242,
+ * ended by SIGTERM, kernel truth, recording since 2026-11-22T03:10:36Z. */
 struct fixture *fixture_new(uint32_t conns);
 void fixture_free(struct fixture *fixture);
 

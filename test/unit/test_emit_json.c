@@ -1,5 +1,5 @@
-/* core/emit_json.c: always valid JSON and UTF-8, as docs/report.schema.json has it, whatever the ledger holds. Run from the
- * repository's root: the schema and its checker are read from there. */
+/* core/emit_json.c: always valid JSON and UTF-8, as docs/report.schema.json has it, whatever the ledger holds. Run
+ * from the repository's root: the schema and its checker are read from there. */
 #include "core/emit.h"
 #include "test/unit/fixture.h"
 

@@ -170,7 +170,8 @@ static void test_string_lengths(void **state)
     free(text);
 }
 
-/* Every row: its limits are accepted, the values beyond them are not, and what cw_option_value writes reads back the same. */
+/* Every row: its limits are accepted, the values beyond them are not, and what cw_option_value writes reads back the
+ * same. */
 static void test_every_row(void **state)
 {
     (void)state;

@@ -6,7 +6,7 @@ import shlex
 
 KEYS = {
     # what is done
-    'end': (str, 'go', 'what happens at the victim\'s "end": go (it ends by itself) or a signal (TERM, INT, HUP, KILL, ...)'),
+    'end': (str, 'go', 'what happens at the "end": go (it ends by itself), a signal (TERM), or both (TERM+go)'),
     'opts': (str, '', 'more of CWGUARD_OPTIONS'),
     'env': (list, None, 'an environment variable, NAME=VALUE'),
     'out': (str, 'json', 'json: report file; stderr: JSON on stderr; text: text on stderr; dead: from `cwguard report '

@@ -1,5 +1,6 @@
-"""Checks that only some cases need, named in the list: during=NAME (at a victim's end, before it goes on; gets the run and
-the pid) and after=NAME (gets the case and both runs)."""
+"""Checks that only some cases need, named in the list.
+
+during=NAME: at a victim's end, before it goes on; gets the run and the pid. after=NAME: gets the case and both runs."""
 import glob
 import json
 import os
@@ -12,8 +13,8 @@ from process import Failure
 
 def ask_tool(run, pid, *more):
     """The JSON of `cwguard report PID`."""
-    done = subprocess.run([run.context.tool, 'report', str(pid), '--ledger-dir', run.context.ledgers, '--format', 'json',
-                           *more], capture_output=True, text=True, timeout=20, check=False)
+    words = [run.context.tool, 'report', str(pid), '--ledger-dir', run.context.ledgers, '--format', 'json', *more]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
     if done.returncode != 0:
         raise Failure(f'cwguard report {pid} ended with {done.returncode}: {done.stderr}')
     return json.loads(done.stdout)
@@ -132,8 +133,9 @@ def after_report_in_file(case, bare, shim):
 
 def dead_sockets(shim):
     """(sockets, truth) of `cwguard report --dead`."""
-    done = subprocess.run([shim.context.tool, 'report', '--dead', '--ledger-dir', shim.context.ledgers, '--format', 'json',
-                           '--exit-grace', '0'], capture_output=True, text=True, timeout=20, check=False)
+    words = [shim.context.tool, 'report', '--dead', '--ledger-dir', shim.context.ledgers]
+    done = subprocess.run([*words, '--format', 'json', '--exit-grace', '0'], capture_output=True, text=True, timeout=20,
+                          check=False)
     if done.returncode != 0:
         raise Failure(f'cwguard report --dead ended with {done.returncode}: {done.stderr}')
     report = json.loads(done.stdout)
@@ -149,7 +151,7 @@ def after_dead_matches(case, bare, shim):
 
 
 def after_dead_subset(case, bare, shim):
-    """Killed before the shim had looked round: what is listed was there, and the report says how old its knowledge is."""
+    """Killed before the shim had looked round: what is listed was there, and the report says that it is old."""
     listed, truth = dead_sockets(shim)
     wanted = {pair for ends in shim.ends.values() for pair in ends}
     if not listed <= wanted or truth != 'last-sweep':
@@ -165,7 +167,7 @@ def after_file_names(case, bare, shim):
     with open(name, encoding='utf-8') as file:
         if len([c for group in json.load(file)['leaks'] for c in group['connections']]) != case.leaks:
             raise Failure(f'{name} does not list {case.leaks} sockets')
-    others = [other for other in os.listdir(shim.work) if other.startswith('named.') and other != os.path.basename(name)]
+    others = [other for other in os.listdir(shim.work) if other.startswith('named.') and not name.endswith(other)]
     if others:
         raise Failure(f'left behind beside the report: {others}')
 

@@ -164,7 +164,8 @@ def check_ledgers(case, shim):
     left = [name for name in os.listdir(shim.context.ledgers) if name.endswith('.cwg')]
     if case.kept < 0:
         return
-    same('ledgers left behind (first: expected)', case.kept + (1 if case.out == 'dead' and case.leaks else 0), len(left))
+    wanted = case.kept + (1 if case.out == 'dead' and case.leaks else 0)
+    same('ledgers left behind (first: expected)', wanted, len(left))
 
 
 def all_of(case, bare, shim):

@@ -12,7 +12,7 @@ class Timeout(Exception):
 
 
 def wait_until(what, condition, seconds=20.0):
-    """The first true value of condition(); Timeout naming `what` otherwise. The only place where tests let time pass."""
+    """The first true value of condition(); else Timeout naming `what`. The only place where tests let time pass."""
     end = time.monotonic() + seconds
     pause = 0.002
     while True:

@@ -1,5 +1,5 @@
-"""The other end of a victim's connections: sockets of the runner's own process, so that ss attributes only one end to the
-victim. A victim asks for what it needs by a line on its control channel; each method below answers one such line."""
+"""The other end of a victim's connections: sockets of the runner's own process, so that ss attributes only one end to
+the victim. A victim asks for what it needs by a line on its control channel; a method below answers each."""
 import os
 import socket
 import threading

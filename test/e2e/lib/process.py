@@ -19,7 +19,7 @@ class Failure(Exception):
 
 
 class Run:
-    """After go(): status, output (lines that were no requests, numbers replaced), stderr, ends {pid: {(local, peer): fds}}."""
+    """After go(): status, output (every line, numbers replaced), stderr, ends {pid: {(local, peer): fds}}."""
 
     def __init__(self, case, context, shim):
         self.case, self.context, self.shim = case, context, shim
@@ -55,7 +55,7 @@ class Run:
         env = {'PATH': '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'LANG': 'C.UTF-8',
                'HOME': self.work}
         if self.shim:
-            env['LD_PRELOAD'] = self.context.library
+            env['LD_PRELOAD'] = ':'.join(filter(None, [os.environ.get('E2E_PRELOAD'), self.context.library]))
             env['CWGUARD_OPTIONS'] = self.options()
         for setting in self.case.env:
             name, _, value = self.fill(setting).partition('=')

@@ -36,7 +36,7 @@ class Plan:
     # --- sockets that exist at start ---
 
     def step_inherit(self, argument):
-        """inherit:FD[,listener]: as inetd (0: then 1 as well, the control channel moves to 10 and 11) or systemd (3)."""
+        """inherit:FD[,listener]: as inetd (0: and 1 as well, the control channel moves to 10, 11) or systemd (3)."""
         number, _, kind = argument.partition(',')
         socket = Activation(self.run.peers, kind or 'connection').socket
         fd = fcntl.fcntl(socket.fileno(), fcntl.F_DUPFD, 50)  # above every number that the shell below uses
@@ -78,8 +78,8 @@ class Plan:
         os.chmod(target, 0o4755)
 
     def step_trusted(self, argument):
-        """{work}/trusted.sh COMMAND: puts a set-user-id copy of the shim over a library in a trusted folder, which is the
-        only place from where the loader preloads into set-user-id programs. To be run in a mount namespace of its own."""
+        """{work}/trusted.sh COMMAND: puts a set-user-id copy of the shim over a library in a trusted folder, the only
+        place from where the loader preloads into set-user-id programs. To be run in a mount namespace of its own."""
         copy = shutil.copy(self.run.context.library, f'{self.run.work}/trusted.so')
         os.chmod(copy, 0o4755)
         with open(f'{self.run.work}/trusted.sh', 'w', encoding='utf-8') as file:

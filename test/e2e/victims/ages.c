@@ -1,4 +1,5 @@
-/* Traffic after the FIN that makes the kernel's "last ACK received" young again. usage: ages keepalive-eof|keepalive-unread|zerowindow */
+/* Traffic after the FIN that makes the kernel's "last ACK received" young again.
+ * usage: ages keepalive-eof|keepalive-unread|zerowindow */
 #include "test/e2e/victims/victim.h"
 
 static void probe_every_second(int fd)

@@ -1,4 +1,5 @@
-/* Runs a program under a seccomp filter that kills on one kind of call. usage: confine getsockopt|clone|netlink|none PROGRAM [ARG...] */
+/* Runs a program under a seccomp filter that kills on one kind of call.
+ * usage: confine getsockopt|clone|netlink|none PROGRAM [ARG...] */
 #include "test/e2e/victims/victim.h"
 
 #include <linux/filter.h>
@@ -16,8 +17,8 @@ static struct sock_filter on_getsockopt[] = {LOAD(nr), IF_EQUAL_ELSE(SYS_getsock
 static struct sock_filter on_clone[] = {
     LOAD(nr),           IF_EQUAL_ELSE(SYS_clone, 1), KILL, IF_EQUAL_ELSE(SYS_clone3, 1), KILL,
     IF_EQUAL_ELSE(SYS_fork, 1), KILL,                        IF_EQUAL_ELSE(SYS_vfork, 1), KILL, ALLOW};
-static struct sock_filter on_netlink[] = {LOAD(nr), IF_EQUAL_ELSE(SYS_socket, 3), LOAD(args[0]), IF_EQUAL_ELSE(AF_NETLINK, 1),
-                                          KILL, ALLOW};
+static struct sock_filter on_netlink[] = {
+    LOAD(nr), IF_EQUAL_ELSE(SYS_socket, 3), LOAD(args[0]), IF_EQUAL_ELSE(AF_NETLINK, 1), KILL, ALLOW};
 static struct sock_filter on_nothing[] = {ALLOW};
 
 int main(int argc, char **argv)

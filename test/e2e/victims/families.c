@@ -1,4 +1,5 @@
-/* Address families and ways to come by a socket. usage: families accept|accept4|connect|nonblock|asm|bound 4|6|mapped */
+/* Address families and ways to come by a socket.
+ * usage: families accept|accept4|syscall|asm|connect|nonblock 4|6|mapped */
 #include "test/e2e/victims/victim.h"
 
 static int raw_accept(int listener)

@@ -1,4 +1,5 @@
-/* Who holds the sockets after a fork? usage: forks child|parent|both|twice|rawclone|vfork|spawn|daemon|exec|idle */
+/* Who holds the sockets after a fork?
+ * usage: forks child|parent|both|rawclone|idle|prefork|vfork|spawn|daemon|daemon-late|exec|exec-fails */
 #include "test/e2e/victims/victim.h"
 
 #include <spawn.h>
@@ -44,7 +45,25 @@ static int with_fork(const int *fds, bool child_keeps, bool parent_keeps, bool r
     return 12;
 }
 
-/* As a subprocess module does it: a vfork child that closes everything, then execs. The parent's records must survive. */
+/* A server whose workers, forked before the first connection, accept on the listener that they share. */
+static int prefork(int listener)
+{
+    pid_t pid = fork();
+    MUST(pid >= 0);
+    if (pid == 0) {
+        int fds[2];
+        take_clients(listener, 2, fds);
+        ask("fin");
+        on_readable(fds[0]);
+        end_here();
+        exit(11);
+    }
+    reap(pid);
+    end_here();
+    return 12;
+}
+
+/* As a subprocess module does it: a vfork child that closes everything, then execs. The parent's records survive. */
 __attribute__((noinline)) static void vfork_closing(void)
 {
     pid_t pid = vfork();
@@ -89,6 +108,8 @@ int main(int argc, char **argv)
     if (strcmp(mode, "daemon") == 0)
         become_daemon();
     int listener = listen_on(AF_INET);
+    if (strcmp(mode, "prefork") == 0)
+        return prefork(listener);
     take_clients(listener, 2, fds);
     if (strcmp(mode, "daemon-late") == 0)
         become_daemon();

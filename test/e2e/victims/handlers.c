@@ -1,4 +1,4 @@
-/* SIGTERM and its friends as the program sees them: what sigaction reports, which handler runs, what an own one replaces.
+/* SIGTERM and its friends as the program sees them: what sigaction reports, which handler runs.
  * usage: handlers before|after|ignore|signal|sigset|default|reset|siginfo */
 #include "test/e2e/victims/victim.h"
 
@@ -22,7 +22,9 @@ static void print_actions(const char *when)
         struct sigaction action;
         memset(&action, 0xA5, sizeof action);
         MUST(sigaction(numbers[i], NULL, &action) == 0);
-        const char *word = action.sa_handler == SIG_DFL ? "SIG_DFL" : action.sa_handler == SIG_IGN ? "SIG_IGN" : "handler";
+        const char *word = action.sa_handler == SIG_DFL ? "SIG_DFL" : "handler";
+        if (action.sa_handler == SIG_IGN)
+            word = "SIG_IGN";
         say("%s: signal %d is %s flags %x mask %d\n", when, numbers[i], word, (unsigned)action.sa_flags,
             sigismember(&action.sa_mask, SIGUSR1));
     }

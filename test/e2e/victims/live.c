@@ -1,4 +1,5 @@
-/* An event loop that leaks while it runs, and closes after all when told. usage: live N line|line-at-ten|close|silent */
+/* An event loop that leaks while it runs, and closes after all when told.
+ * usage: live N line|line-at-ten|close|silent|close-silent */
 #include "test/e2e/victims/victim.h"
 
 #include <sys/epoll.h>
@@ -38,17 +39,19 @@ int main(int argc, char **argv)
         MUST(epoll_ctl(set, EPOLL_CTL_ADD, fds[i], &event) == 0);
     }
     ask("fin");
-    if (strcmp(argv[2], "silent") == 0)
+    bool silent = strstr(argv[2], "silent") != NULL, close_all = strstr(argv[2], "close") != NULL;
+    if (silent)
         say("age 2500\n");
-    else if (strcmp(argv[2], "line-at-ten") == 0)
-        say("await 10 sockets left in CLOSE_WAIT\n");
     else
-        say("await left in CLOSE_WAIT\n");
+        say("await %s left in CLOSE_WAIT\n", strcmp(argv[2], "line-at-ten") == 0 ? "10 sockets" : "socket");
     loop_until_told(set);
-    if (strcmp(argv[2], "close") == 0) {
+    if (close_all) {
         for (int i = 0; i < n; i++)
             MUST(close(fds[i]) == 0);
-        say("await closed after all\n");
+        if (!silent)
+            say("await closed after all\n");
+        else
+            say("age 0\n");
         loop_until_told(set);
     }
     say("end %d\n", (int)getpid());

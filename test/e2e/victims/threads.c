@@ -1,4 +1,5 @@
-/* N threads accept and close at once while the runner hammers; then `left` sockets are left behind. usage: threads N EACH LEFT */
+/* N threads accept and close at once while the runner hammers; then `left` sockets are left behind.
+ * usage: threads N EACH LEFT */
 #include "test/e2e/victims/victim.h"
 
 #include <pthread.h>

@@ -1,7 +1,8 @@
 /* What every victim shares: the control channel to the test runner, and the usual server's first steps.
  *
- * A victim writes a request line on its control channel and waits for the answer: "connect PORT N FAMILY" (be N clients),
- * "fin" (close them; answered once the kernel shows CLOSE_WAIT), "end PID" (compare with ss, then end me or answer "go").
+ * A victim writes a request line on its control channel and waits for the answer: "connect PORT N FAMILY" (be N
+ * clients), "fin" (close them; answered once the kernel shows CLOSE_WAIT), "end PID" (compare with ss, then end me or
+ * answer "go").
  * The channel is stdin and stdout, or the two fds that E2E_CTL names. At the end of file every answer is "go". */
 #ifndef VICTIM_H
 #define VICTIM_H
@@ -126,7 +127,7 @@ MAYBE static uint16_t port_of(int fd)
                                                : ((struct sockaddr_in *)&address)->sin_port);
 }
 
-/* The functions that reports are expected to name: not static, so that their names are in .dynsym (-rdynamic) as well. */
+/* The functions that reports are expected to name: not static, so that .dynsym (-rdynamic) has their names too. */
 int listen_on(int family);
 int accept_client(int listener);
 void take_clients(int listener, int n, int *ret_fds);

@@ -1,4 +1,4 @@
-/* A thread in waitpid(-1) and a SIGCHLD handler while the process ends: neither may ever learn of a child not its own. */
+/* A thread in waitpid(-1) and a SIGCHLD handler at the end: neither may ever learn of a child not its own. */
 #include "test/e2e/victims/victim.h"
 
 #include <pthread.h>
