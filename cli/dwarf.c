@@ -187,8 +187,8 @@ static unsigned inlined_calls(const Dwarf_Die *function, Dwarf_Addr address, Dwa
     return count;
 }
 
-/* The mangled name says most (namespace, class, template arguments). A linkage name that is not mangled says less than the
- * source's own: a C library's aliases. */
+/* The mangled name says most (namespace, class, template arguments). A linkage name that is not mangled says less than
+ * the source's own: a C library's aliases. */
 static const char *function_name(Dwarf_Die *die, struct cw_arena *arena)
 {
     Dwarf_Attribute attribute;

@@ -14,7 +14,7 @@ struct range {
 
 struct stats {
     struct range in_age, out_age, eof_age, recv_q, forks, refs, polled_age;
-    uint32_t watched, was_watched, polled, stdio, scm_sent, keepalive, peeked_only, same_watch, shut_wr, queues;
+    uint32_t watched, was_watched, polled, stdio, scm_sent, keepalive, peeked_only, same_watch, shut_wr;
     uint32_t bytes_unread; /* members with more than the FIN in Recv-Q */
 };
 

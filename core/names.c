@@ -49,7 +49,7 @@ void cw_out_signal(struct cw_out *out, int signal)
         "SEGV", "USR2", "PIPE", "ALRM", "TERM",   "STKFLT", "CHLD",  "CONT", "STOP", "TSTP", "TTIN",
         "TTOU", "URG",  "XCPU", "XFSZ", "VTALRM", "PROF",   "WINCH", "IO",   "PWR",  "SYS",
     };
-    if (signal > 0 && (size_t)signal < COUNT(names)) {
+    if (signal > 0 && signal < (int)COUNT(names)) {
         cw_out_str(out, "SIG");
         cw_out_str(out, names[signal]);
     } else {

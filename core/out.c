@@ -87,12 +87,12 @@ void cw_out_pad(struct cw_out *out, const char *s, unsigned width)
 /* Digits of value in base, at the end of buf[20]; returns where they start. */
 static char *digits(char buf[20], uint64_t value, unsigned base)
 {
-    char *p = buf + 20;
+    size_t at = 20;
     do {
-        *--p = "0123456789abcdef"[value % base];
+        buf[--at] = "0123456789abcdef"[value % base];
         value /= base;
     } while (value);
-    return p;
+    return buf + at;
 }
 
 void cw_out_u64(struct cw_out *out, uint64_t value)

@@ -1,8 +1,8 @@
 /* The stack table. See stacks.h.
  *
- * Who may touch what: a thread claims words of STACKS by advancing `used`, and owns them alone until it publishes their
- * index with a release store into STACK_INDEX; whoever reads an index with acquire sees finished words. A published stack
- * never changes. A thread that dies between the two leaves a few words that nobody finds. */
+ * Who may touch what: a thread claims words of STACKS by advancing `used`, and owns them alone until it publishes
+ * their index with a release store into STACK_INDEX; whoever reads an index with acquire sees finished words. A
+ * published stack never changes. A thread that dies between the two leaves a few words that nobody finds. */
 #include "core/stacks.h"
 
 #include "core/atomic.h"

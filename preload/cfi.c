@@ -224,8 +224,9 @@ static void restore(struct machine *m, uint64_t reg)
     }
 }
 
-/* The two expressions that compilers emit for frames that realign the stack: the word at rbp + n holds the CFA (deref), or
- * the caller's rbp is in the word at rbp + n. Anything else returns false. The block is consumed either way. */
+/* The two expressions that compilers emit for frames that realign the stack: the word at rbp + n holds the CFA
+ * (deref), or the caller's rbp is in the word at rbp + n. Anything else returns false. The block is consumed either
+ * way. */
 static bool take_bp_expression(struct reader *r, bool deref, int64_t *ret_offset)
 {
     uint64_t bytes = take_uleb(r);
@@ -306,6 +307,15 @@ static void define_register(struct machine *m, unsigned op)
     set_unknown(&m->now, reg);
 }
 
+#define BIT(op) (UINT32_C(1) << (op))
+#define CFA_OPS                                                                                                        \
+    (BIT(DW_CFA_def_cfa) | BIT(DW_CFA_def_cfa_sf) | BIT(DW_CFA_def_cfa_register) | BIT(DW_CFA_def_cfa_offset) |        \
+     BIT(DW_CFA_def_cfa_offset_sf) | BIT(DW_CFA_def_cfa_expression))
+#define REGISTER_OPS                                                                                                   \
+    (BIT(DW_CFA_offset_extended) | BIT(DW_CFA_offset_extended_sf) | BIT(DW_CFA_restore_extended) |                     \
+     BIT(DW_CFA_undefined) | BIT(DW_CFA_same_value) | BIT(DW_CFA_register) | BIT(DW_CFA_expression) |                  \
+     BIT(DW_CFA_val_offset) | BIT(DW_CFA_val_offset_sf) | BIT(DW_CFA_val_expression))
+
 /* Runs until the rules for `pc` stand, `*location` being where the program begins. False: not understood. */
 static bool run(struct machine *m, uintptr_t *location, uintptr_t pc)
 {
@@ -346,28 +356,14 @@ static bool run(struct machine *m, uintptr_t *location, uintptr_t pc)
                 return false;
             m->now = m->remembered[--m->n_remembered];
             break;
-        case DW_CFA_def_cfa:
-        case DW_CFA_def_cfa_sf:
-        case DW_CFA_def_cfa_register:
-        case DW_CFA_def_cfa_offset:
-        case DW_CFA_def_cfa_offset_sf:
-        case DW_CFA_def_cfa_expression:
-            define_cfa(m, op);
-            break;
-        case DW_CFA_offset_extended:
-        case DW_CFA_offset_extended_sf:
-        case DW_CFA_restore_extended:
-        case DW_CFA_undefined:
-        case DW_CFA_same_value:
-        case DW_CFA_register:
-        case DW_CFA_expression:
-        case DW_CFA_val_offset:
-        case DW_CFA_val_offset_sf:
-        case DW_CFA_val_expression:
-            define_register(m, op);
-            break;
         default:
-            return false;
+            if (op < 32 && CFA_OPS >> op & 1)
+                define_cfa(m, op);
+            else if (op < 32 && REGISTER_OPS >> op & 1)
+                define_register(m, op);
+            else
+                return false;
+            break;
         }
         *location += advance * m->cie->code_align;
         if (*location > pc)
@@ -408,7 +404,7 @@ bool cw_cfi_find(const struct cw_object *object, uintptr_t pc, struct cw_cfi_rul
         return false;
     if (!m.now.cfa_deref && m.now.cfa_register != REG_SP && m.now.cfa_register != REG_BP)
         return false;
-    *ret_rule = (struct cw_cfi_rule){.cfa = m.now.cfa_deref                   ? CW_CFA_BP_DEREF
+    *ret_rule = (struct cw_cfi_rule){.cfa = m.now.cfa_deref                ? CW_CFA_BP_DEREF
                                             : m.now.cfa_register == REG_SP ? CW_CFA_SP
                                                                            : CW_CFA_BP,
                                      .bp = m.now.bp,

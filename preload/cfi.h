@@ -1,8 +1,10 @@
-/* Unwind rules: how one frame's stack pointer and frame pointer lead to its caller's, read from an object's .eh_frame.
+/* Unwind rules: how one frame's stack pointer and frame pointer lead to its caller's, read from an object's
+ * .eh_frame.
  *
- * The memo needs more than a walk's result: it must know what the result depends on, so that comparing those words proves
- * the walk. Only what compilers emit for ordinary frames is understood; everything else is refused, and a walk through such a
- * frame is not kept. No malloc, no lock, no system call. Any thread, a signal handler, a forked child. */
+ * The memo needs more than a walk's result: it must know what the result depends on, so that comparing those words
+ * proves the walk. Only what compilers emit for ordinary frames is understood; everything else is refused, and a
+ * walk through such a frame is not kept. No malloc, no lock, no system call. Any thread, a signal handler, a forked
+ * child. */
 #ifndef PRELOAD_CFI_H
 #define PRELOAD_CFI_H
 
@@ -29,8 +31,8 @@ struct cw_cfi_rule {
     int64_t cfa_offset, bp_offset;
 };
 
-/* The rule that holds at `pc` (for a return address: one less), if there is one, the caller's address lies right below the
- * CFA, and the frame is no signal handler's. */
+/* The rule that holds at `pc` (for a return address: one less), if there is one, the caller's address lies right
+ * below the CFA, and the frame is no signal handler's. */
 bool cw_cfi_find(const struct cw_object *object, uintptr_t pc, struct cw_cfi_rule *ret_rule);
 
 #endif

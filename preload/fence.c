@@ -1,9 +1,10 @@
 /* The fence around libunwind: answers to the calls that it makes through our own hooks while it walks.
  *
- * libunwind checks an address by writing a byte from it into a pipe of its own. Bare, that pipe's two numbers are remembered
- * even after the program has closed and reused them. Here it gets numbers that never were fds; a read finds the pipe empty,
- * and a write says whether the byte could be read. Its search for unwind tables is answered without the loader's lock. While
- * the guard is up all signals but those of faults are blocked, so nobody else calls these. */
+ * libunwind checks an address by writing a byte from it into a pipe of its own. Bare, that pipe's two numbers are
+ * remembered even after the program has closed and reused them. Here it gets numbers that never were fds; a read
+ * finds the pipe empty, and a write says whether the byte could be read. Its search for unwind tables is answered
+ * without the loader's lock. While the guard is up all signals but those of faults are blocked, so nobody else calls
+ * these. */
 #define _GNU_SOURCE
 #include "preload/objects.h"
 #include "preload/stack.h"
@@ -24,8 +25,8 @@ void cw_fence_expect(uintptr_t ip)
     CW_SET(expected, ip);
 }
 
-/* libunwind's calls bind to the first definition in the global scope. Another library's (a sanitizer's, a second preload's)
- * may or may not pass them on to us. */
+/* libunwind's calls bind to the first definition in the global scope. Another library's (a sanitizer's, a second
+ * preload's) may or may not pass them on to us. */
 bool cw_fence_stands(const void *own)
 {
     static const char *const names[] = {"pipe2", "read", "write", "close", "syscall", "dl_iterate_phdr"};
@@ -100,8 +101,8 @@ long cw_fence_syscall(long nr, long a, long b, long c, long d, long e, long f)
     return settle(cw_sys6(nr, a, b, c, d, e, f));
 }
 
-/* Made of what the loader said, not of the file's program headers: the whole mapped range as one segment, the unwind tables,
- * the dynamic section. An object without tables is not shown at all: libunwind would open its file. */
+/* Made of what the loader said, not of the file's program headers: the whole mapped range as one segment, the unwind
+ * tables, the dynamic section. An object without tables is not shown at all: libunwind would open its file. */
 int cw_fence_dl_iterate_phdr(int (*callback)(struct dl_phdr_info *, size_t, void *), void *data, int *ret_result)
 {
     uintptr_t ip = CW_GET(expected);

@@ -9,12 +9,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -103,85 +101,13 @@ int cw_ledger_dir_error(void)
 
 /* --- the file --- */
 
-/* A directory of ours alone on a tmpfs: its fd, or negative errno. */
-static int dir_open(const char *path)
-{
-    if (path[0] != '/')
-        return -EINVAL; /* the path must still lead there after a chdir */
-    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
-    int fd = cw_fd_open(AT_FDCWD, path, flags, 0);
-    if (fd == -ENOENT) {
-        cw_sys(SYS_mkdirat, AT_FDCWD, path, 0700);
-        fd = cw_fd_open(AT_FDCWD, path, flags, 0);
-    }
-    if (fd < 0)
-        return fd;
-    struct stat st;
-    struct statfs fs;
-    int failed = (int)cw_sys(SYS_fstat, fd, &st);
-    if (!failed && (st.st_uid != (uid_t)cw_sys(SYS_geteuid) || (st.st_mode & 0777) != 0700))
-        failed = -EPERM;
-    if (!failed)
-        failed = (int)cw_sys(SYS_fstatfs, fd, &fs);
-    if (!failed && fs.f_type != TMPFS_MAGIC)
-        failed = -EMEDIUMTYPE; /* on a disk every store would be written back */
-    if (!failed)
-        return fd;
-    cw_sys(SYS_close, fd);
-    return failed;
-}
-
-static char *append_text(char *at, char *end, const char *text)
-{
-    while (*text && at < end)
-        *at++ = *text++;
-    return at;
-}
-
-static char *append_number(char *at, char *end, uint64_t value, unsigned base)
-{
-    char digits[24], *d = digits + sizeof digits - 1;
-    *d = 0;
-    do
-        *--d = "0123456789abcdef"[value % base];
-    while (value /= base);
-    return append_text(at, end, d);
-}
-
-/* Creates an empty file and its name in CW_P->ledger_path: its fd, or negative errno. */
-static int file_create(int dirfd, const char *dir, const struct cw_identity *self)
-{
-    char *path = CW_P->ledger_path, *end = path + sizeof CW_P->ledger_path - 1;
-    for (int attempt = 0; attempt < 8; attempt++) {
-        uint64_t random = 0;
-        if (cw_sys(SYS_getrandom, &random, sizeof random, 1 /* GRND_NONBLOCK */) != sizeof random)
-            random = (uintptr_t)&random ^ cw_now_ms() * UINT64_C(0x9E3779B97F4A7C15);
-        char *at = append_text(path, end, dir);
-        at = append_text(at, end, "/");
-        const char *name = at;
-        at = append_number(at, end, self->pid_ns, 10);
-        at = append_text(at, end, ".");
-        at = append_number(at, end, (uint64_t)self->pid, 10);
-        at = append_text(at, end, ".");
-        at = append_number(at, end, self->start_ticks, 10);
-        at = append_text(at, end, ".");
-        at = append_number(at, end, random, 16);
-        at = append_text(at, end, ".cwg");
-        if (at == end)
-            return -ENAMETOOLONG;
-        *at = 0;
-        int fd = cw_fd_open(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-        if (fd != -EEXIST)
-            return fd;
-    }
-    return -EEXIST;
-}
-
 /* Gives back a mapping that cannot be used after all. */
 static void map_drop(void)
 {
     cw_sys(SYS_munmap, map.base, map.shape.total_bytes);
     map.base = NULL;
+    map.all_real = false;
+    memset(map.real, 0, sizeof map.real); /* what was real there says nothing of the next attempt */
 }
 
 static int map_fd(int fd)
@@ -197,10 +123,19 @@ static int map_fd(int fd)
     return 0;
 }
 
-/* Makes the header real; on a kernel that cannot do that chunk by chunk, everything. */
-static int header_make_real(int fd)
+/* The header and the start of every section: a file system without room for that much is no place for a ledger. */
+static int start_make_real(void)
 {
     int failed = range_make_real(0, CW_LEDGER_HEADER_BYTES);
+    for (unsigned i = 0; i < CW_SECTION_COUNT && !failed; i++)
+        failed = range_make_real(map.shape.offset[i], map.shape.offset[i] + 1);
+    return failed;
+}
+
+/* Makes what every ledger needs real; on a kernel that cannot do that chunk by chunk, everything. */
+static int file_make_real(int fd)
+{
+    int failed = start_make_real();
     if (failed != -EINVAL && failed != -ENOSYS && failed != -EPERM && failed != -EACCES)
         return failed;
     if (map.shape.total_bytes > ALLOCATE_AT_ONCE_MAX_BYTES)
@@ -229,11 +164,11 @@ static unsigned first_level(uint32_t fd_limit)
 
 static int create_in(const char *dir, uint32_t fd_limit, const struct cw_identity *self)
 {
-    int dirfd = dir_open(dir);
+    int dirfd = cw_place_open_dir(dir);
     if (dirfd < 0)
         return dirfd;
     cw_ledger_prune(dirfd, self);
-    int fd = file_create(dirfd, dir, self);
+    int fd = cw_place_create_file(dirfd, dir, self);
     cw_sys(SYS_close, dirfd);
     if (fd < 0)
         return fd;
@@ -245,7 +180,7 @@ static int create_in(const char *dir, uint32_t fd_limit, const struct cw_identit
         failed = map_fd(fd);
         if (failed)
             continue;
-        failed = header_make_real(fd);
+        failed = file_make_real(fd);
         if (!failed)
             break;
         map_drop();
@@ -300,9 +235,8 @@ static int create_somewhere(uint32_t fd_limit, const struct cw_identity *self)
         if (wanted[0])
             failed = map.dir_error = create_in(wanted, fd_limit, self);
         if (failed) {
-            char dir[48], *end = dir + sizeof dir - 1;
-            char *at = append_text(dir, end, "/dev/shm/cwguard-");
-            *append_number(at, end, (uint64_t)cw_sys(SYS_geteuid), 10) = 0;
+            char dir[CW_PLACE_DEFAULT_BYTES];
+            cw_place_default(dir);
             failed = create_in(dir, fd_limit, self);
         }
         if (failed && !map.dir_error)
@@ -310,8 +244,6 @@ static int create_somewhere(uint32_t fd_limit, const struct cw_identity *self)
     }
     if (!failed)
         return 0;
-    memset(map.real, 0, sizeof map.real);
-    map.all_real = false;
     CW_P->ledger_path[0] = 0;
     CW_P->path_known = 0;
     return create_in_memory(fd_limit);
@@ -367,8 +299,6 @@ int cw_ledger_create(void)
     cw_identity_fill(header, &self);
     memcpy(header->magic, CW_LEDGER_MAGIC, sizeof header->magic);
     __atomic_store_n(&header->flags, CW_HEADER_READY | (map.in_memory ? CW_HEADER_ANONYMOUS : 0u), __ATOMIC_RELEASE);
-    /* Index 0 of these is read (an empty string, a slot of fd 0) even when nothing was handed out. */
-    cw_ledger_reserve(CW_SECTION_STRINGS, 0, 1);
     return 0;
 }
 

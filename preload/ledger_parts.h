@@ -57,6 +57,17 @@ uint64_t cw_identity_ticks(const char *stat_text);
 /* Fills the header's part from pid to options; times included. */
 void cw_identity_fill(struct cw_ledger *header, const struct cw_identity *self);
 
+/* --- place (ledger_place.c) --- */
+
+#define CW_PLACE_DEFAULT_BYTES 48
+void cw_place_default(char ret_dir[CW_PLACE_DEFAULT_BYTES]);
+
+/* A directory of ours alone on a tmpfs, made if it is missing: its fd, or negative errno (cw_ledger_dir_error). */
+int cw_place_open_dir(const char *path);
+
+/* Creates an empty ledger file, whose name it leaves in CW_P->ledger_path: its fd, or negative errno. */
+int cw_place_create_file(int dirfd, const char *dir, const struct cw_identity *self);
+
 /* --- dead ledgers (ledger_prune.c) --- */
 
 #define CW_PRUNE_MAX_BYTES (UINT64_C(64) << 20)

@@ -1,25 +1,28 @@
 /* The verified stack memo. See memo.h.
  *
- * Why equal words prove an equal walk. An unwinder goes from frame to frame with three values: the address ip, the stack
- * pointer sp and rbp (other registers decide nothing in the frames that are kept here). Its step is a function of ip alone
- * (the object's unwind rules) applied to sp, to rbp, and to words at places computed from them:
+ * Why equal words prove an equal walk. An unwinder goes from frame to frame with three values: the address ip, the
+ * stack pointer sp and rbp (other registers decide nothing in the frames that are kept here). Its step is a function
+ * of ip alone (the object's unwind rules) applied to sp, to rbp, and to words at places computed from them:
  *   - CFA = sp + n, or rbp + n, or the word at rbp + n;     next sp = CFA, next ip = the word at CFA - 8;
  *   - next rbp = rbp, or the word at CFA + n, or the word at rbp + n.
- * cw_memo_put reads the very rules and keeps only walks of which every step has this form and gives the place that the
- * unwinder found. It lists as checks, in the order in which the walk comes upon them, each word that a later place or address
- * depends on: all return addresses, as they are; saved rbp and saved CFA words only if a place depends on them, relative to
- * the site, since stacks move. If all checks hold, then by induction over the frames: the same ip, sp and (where it matters)
- * rbp, hence the same place for the next word, hence the same next ip. Frame 0's ip and place are the key; its rbp is in the
- * key whenever a place depends on it, which is what keeps frames of variable size (alloca) from passing for others.
+ * cw_memo_put reads the very rules and keeps only walks of which every step has this form and gives the place that
+ * the unwinder found. It lists as checks, in the order in which the walk comes upon them, each word that a later
+ * place or address depends on: all return addresses, as they are; saved rbp and saved CFA words only if a place
+ * depends on them, relative to the site, since stacks move. If all checks hold, then by induction over the frames:
+ * the same ip, sp and (where it matters) rbp, hence the same place for the next word, hence the same next ip. Frame
+ * 0's ip and place are the key; its rbp is in the key whenever a place depends on it, which is what keeps frames of
+ * variable size (alloca) from passing for others.
  *
- * Why the reads are safe. By the same induction each place lies inside a frame that is live at this moment, between the site
- * and that frame's caller's return address. Should the rules be wrong (assembly that lies about itself), every place was
- * bounded by the depth of the stack when it was recorded, and the key says that the depth is the same now.
+ * Why the reads are safe. By the same induction each place lies inside a frame that is live at this moment, between
+ * the site and that frame's caller's return address. Should the rules be wrong (assembly that lies about itself),
+ * every place was bounded by the depth of the stack when it was recorded, and the key says that the depth is the
+ * same now.
  *
- * Why a torn entry does no harm. Entries are rewritten under a sequence number, odd meanwhile. A reader takes each check's
- * place and value, then looks at the number again before it reads the stack: unchanged and even, so both belong to the
- * version whose key it has compared. The last look covers the id. A writer that finds the number odd, or loses the race to
- * make it odd, gives up; one that dies in between loses one entry. No reader writes but a mark that an entry is in use. */
+ * Why a torn entry does no harm. Entries are rewritten under a sequence number, odd meanwhile. A reader takes each
+ * check's place and value, then looks at the number again before it reads the stack: unchanged and even, so both
+ * belong to the version whose key it has compared. The last look covers the id. A writer that finds the number odd,
+ * or loses the race to make it odd, gives up; one that dies in between loses one entry. No reader writes but a mark
+ * that an entry is in use. */
 #define _GNU_SOURCE
 #include "preload/memo.h"
 
@@ -241,7 +244,8 @@ static bool depend_on_bp(struct proof *proof)
     }
 }
 
-/* One step, from a frame with return address `ip` and stack pointer `sp` to its caller, whose return address lies at `at`. */
+/* One step, from a frame with return address `ip` and stack pointer `sp` to its caller, whose return address lies at
+ * `at`. */
 static bool prove_step(struct proof *proof, uintptr_t ip, uintptr_t sp, uintptr_t at, uintptr_t next_ip)
 {
     struct cw_object object;
@@ -317,8 +321,8 @@ static struct entry *take_entry(uint32_t *ret_number, uint32_t *ret_seq)
     return NULL;
 }
 
-/* Puts an entry's number where find() looks: in a free place of its group, in one whose entry has moved on, or in one chosen
- * by turns. Two writers may choose the same place: one path is then found anew by a walk. */
+/* Puts an entry's number where find() looks: in a free place of its group, in one whose entry has moved on, or in
+ * one chosen by turns. Two writers may choose the same place: one path is then found anew by a walk. */
 static void publish(uint32_t hash, uint32_t number)
 {
     uint32_t *ways = groups[group_of(hash)];

@@ -76,8 +76,8 @@ static char *append_hex(char *at, uintptr_t value)
     return at;
 }
 
-/* The loader keeps the name that it was given, which may be relative to a working directory long left. The kernel knows the
- * path of each mapping; asking takes no fd. Returns the length, or 0 if it cannot be had. */
+/* The loader keeps the name that it was given, which may be relative to a working directory long left. The kernel
+ * knows the path of each mapping; asking takes no fd. Returns the length, or 0 if it cannot be had. */
 static size_t mapped_path(const struct cw_object *object, char *ret_path, size_t max)
 {
     uintptr_t first;
@@ -105,9 +105,11 @@ static uint32_t add_string(const char *text)
     uint32_t seen = CW_GET(*used), id;
     do {
         id = seen ? seen : 1;
-        if (id >= view->n_strings || view->n_strings - id < bytes || cw_ledger_reserve(CW_SECTION_STRINGS, id, (uint32_t)bytes))
+        if (id >= view->n_strings || view->n_strings - id < bytes ||
+            cw_ledger_reserve(CW_SECTION_STRINGS, id, (uint32_t)bytes))
             return 0;
-    } while (!__atomic_compare_exchange_n(used, &seen, id + (uint32_t)bytes, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    } while (
+        !__atomic_compare_exchange_n(used, &seen, id + (uint32_t)bytes, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
     memcpy(view->strings + id, text, bytes);
     return id;
 }

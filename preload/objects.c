@@ -58,7 +58,8 @@ static const ElfW(Phdr) * headers_of(const struct cw_object *object, unsigned *r
     return (const void *)(object->start + elf->e_phoff);
 }
 
-bool cw_objects_segment(const struct cw_object *object, uint32_t type, unsigned nth, uintptr_t *ret_start, size_t *ret_bytes)
+bool cw_objects_segment(const struct cw_object *object, uint32_t type, unsigned nth, uintptr_t *ret_start,
+                        size_t *ret_bytes)
 {
     unsigned n = 0;
     const ElfW(Phdr) *header = headers_of(object, &n);
@@ -98,14 +99,17 @@ static uintptr_t hex(const char **text)
     uintptr_t value = 0;
     for (;; (*text)++) {
         char c = **text;
-        unsigned digit = c >= '0' && c <= '9' ? (unsigned)(c - '0') : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : 99;
+        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+                         : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
+                                                : 99;
         if (digit == 99)
             return value;
         value = value << 4 | digit;
     }
 }
 
-/* One line of /proc/self/maps: "start-end perms offset dev inode   path". Neighbours of the same path become one object. */
+/* One line of /proc/self/maps: "start-end perms offset dev inode   path". Neighbours of the same path become one
+ * object. */
 static void take_line(struct snapshot *snapshot, const char *line)
 {
     uintptr_t start = hex(&line);
@@ -170,8 +174,9 @@ static const struct snapshot *take_snapshot(void)
     if (__atomic_fetch_add(&snapshots_taken, 1, __ATOMIC_RELAXED) >= SNAPSHOTS_MAX)
         return NULL;
     uint32_t generation = CW_GET(changes);
-    long at = cw_sys(SYS_mmap, NULL, sizeof(struct snapshot), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at < 0 && at > -4096)
+    long at =
+        cw_sys(SYS_mmap, NULL, sizeof(struct snapshot), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at <= 0 && at > -4096)
         return NULL;
     struct snapshot *snapshot = (struct snapshot *)at;
     snapshot->generation = generation;

@@ -14,8 +14,9 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-/* Walks are rationed: a burst of 2,000 (a server's start, where every path is new), then 500 a second. At 40-90 us a walk of
- * cold code that is 2-4.5 % of one CPU at worst, where new paths never end; a repeated walk of warm code costs a tenth. */
+/* Walks are rationed: a burst of 2,000 (a server's start, where every path is new), then 500 a second. At 40-90 us a
+ * walk of cold code that is 2-4.5 % of one CPU at worst, where new paths never end; a repeated walk of warm code
+ * costs a tenth. */
 #define RATION_PER_S 500u
 #define RATION_BURST 2000u
 #define RATION_UNITS (1000u / RATION_PER_S) /* a walk costs so many units, and each ms brings one */
@@ -37,8 +38,8 @@ static inline uintptr_t thread_pointer(void)
     return self;
 }
 
-/* The address above all frames of this thread: glibc puts a thread's descriptor at the top of its stack. On a fiber's or a
- * signal's stack it is only a number that keeps paths apart. */
+/* The address above all frames of this thread: glibc puts a thread's descriptor at the top of its stack. On a
+ * fiber's or a signal's stack it is only a number that keeps paths apart. */
 static inline uintptr_t stack_end(void)
 {
     uintptr_t self = thread_pointer();
@@ -60,9 +61,10 @@ static size_t left_on_main(uintptr_t sp)
     return sp < end && sp > low ? sp - low : 0;
 }
 
-/* Bytes left of the stack we are on, as far as it matters. The main thread's grows, so its pages below need not be there yet.
- * A signal stack is known to the kernel. A thread's own or a fiber's has a guard page below it, if its maker was careful: the
- * pages down to it can be read. (One without a guard page, nearly full, with readable memory below, cannot be told.) */
+/* Bytes left of the stack we are on, as far as it matters. The main thread's grows, so its pages below need not be
+ * there yet. A signal stack is known to the kernel. A thread's own or a fiber's has a guard page below it, if its
+ * maker was careful: the pages down to it can be read. (One without a guard page, nearly full, with readable memory
+ * below, cannot be told.) */
 static size_t stack_left(void)
 {
     uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
@@ -124,8 +126,8 @@ bool cw_stack_guarded(void)
     return false;
 }
 
-/* All signals but those that a fault raises wait until the walker is out again: no handler can meet its locks, be taken for
- * it by the fence, or jump out of it. */
+/* All signals but those that a fault raises wait until the walker is out again: no handler can meet its locks, be
+ * taken for it by the fence, or jump out of it. */
 static void block_signals(uint64_t *ret_before)
 {
     uint64_t all = ~UINT64_C(0);
@@ -159,8 +161,8 @@ static bool may_enter(const struct cw_walker *walker, size_t left)
 {
     if (left < walker->stack_bytes)
         return false;
-    return !walker->stateful || !(CW_GET(distrusted) || CW_GET(threaded_fork) || CW_GET(CW_P->threaded_fork) ||
-                                  CW_GET(cw_static.seccomp));
+    return !walker->stateful ||
+           !(CW_GET(distrusted) || CW_GET(threaded_fork) || CW_GET(CW_P->threaded_fork) || CW_GET(cw_static.seccomp));
 }
 
 static bool walk_stack(struct cw_walk *walk)
@@ -256,8 +258,8 @@ uint32_t cw_stack_capture(const struct cw_site *site)
 
 /* --- the rest --- */
 
-/* The first walk makes the walker's own tables and its pipe (fenced); here, not in a signal handler. It also shows that it
- * works: a walker that does not find our caller is no use. */
+/* The first walk makes the walker's own tables and its pipe (fenced); here, not in a signal handler. It also shows
+ * that it works: a walker that does not find our caller is no use. */
 static __attribute__((noinline)) bool works(const struct cw_walker *walker)
 {
     const struct cw_site site = CW_SITE();

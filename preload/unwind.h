@@ -1,7 +1,7 @@
 /* Unwinders: ways to walk a stack from a hook's caller outwards, as rows of one kind.
  *
- * Which one may be entered is stack.c's decision: libunwind has state and locks (one thread at a time, signals blocked, the
- * fence up), libgcc's walker has neither but trusts what it reads. Each leaves errno alone. */
+ * Which one may be entered is stack.c's decision: libunwind has state and locks (one thread at a time, signals
+ * blocked, the fence up), libgcc's walker has neither but trusts what it reads. Each leaves errno alone. */
 #ifndef PRELOAD_UNWIND_H
 #define PRELOAD_UNWIND_H
 
@@ -10,9 +10,9 @@
 /* A walk: frame 0 is the hook's caller. */
 struct cw_walk {
     const struct cw_site *site;
-    unsigned max;   /* frames wanted, at most CW_STACK_MAX_FRAMES */
-    unsigned n;     /* frames found */
-    bool truncated; /* there are more */
+    unsigned max;                      /* frames wanted, at most CW_STACK_MAX_FRAMES */
+    unsigned n;                        /* frames found */
+    bool truncated;                    /* there are more */
     uintptr_t ip[CW_STACK_MAX_FRAMES]; /* return addresses */
     uintptr_t at[CW_STACK_MAX_FRAMES]; /* where on the stack each lies, as far as the unwinder knows */
 };

@@ -1,5 +1,6 @@
-/* libgcc's walker: stateless, no malloc, no fd, lock-free where glibc has _dl_find_object, usable where libunwind may not be
- * entered. It reads stacks unchecked and ends where unwind tables end. By dlsym, so that the shim needs libc alone. */
+/* libgcc's walker: stateless, no malloc, no fd, lock-free where glibc has _dl_find_object, usable where libunwind
+ * may not be entered. It reads stacks unchecked and ends where unwind tables end. By dlsym, so that the shim needs
+ * libc alone. */
 #include "preload/unwind.h"
 
 #include <dlfcn.h>

@@ -1,6 +1,6 @@
-/* libunwind as an unwinder: reads stacks only after checking that they can be read, and guesses its way through code that has
- * no unwind tables, but is dangerous bare (docs/architecture.md, "Stacks"). All of it comes by dlsym: as a DT_NEEDED of a
- * preloaded library it would take over the program's C++ exceptions. */
+/* libunwind as an unwinder: reads stacks only after checking that they can be read, and guesses its way through code
+ * that has no unwind tables, but is dangerous bare (docs/architecture.md, "Stacks"). All of it comes by dlsym: as a
+ * DT_NEEDED of a preloaded library it would take over the program's C++ exceptions. */
 #include "preload/unwind.h"
 
 #define UNW_LOCAL_ONLY

@@ -22,7 +22,7 @@ print(json.load(open("log.json"))["process"]["pid"], json.load(open("log.json.10
 echo "not a report (pid 77 on nothing)" >other
 run "$tool" report --output=other one.cwg
 check "a file that is no report: replaced" says other "(pid 1001 "
-check "no temporary file is left" is "$(ls | grep -c '\.tmp\.')" 0
+check "no temporary file is left" is "$(find . -name '*.tmp.*' | wc -l)" 0
 
 # Many at the same moment, one name: every report whole, each under a name of its own.
 i=0
@@ -55,7 +55,7 @@ check "no such directory: said" says err "missing/log"
 run sh -c "ulimit -f 1; exec '$tool' report --format=json --output=cut '$work/one.cwg'"
 check "a limit on file sizes" is "$rc" 2
 check "a limit on file sizes: no half report" test ! -e cut
-check "nor a temporary one" is "$(ls | grep -c '\.tmp\.')" 0
+check "nor a temporary one" is "$(find . -name '*.tmp.*' | wc -l)" 0
 if [ -e /dev/full ]; then
     "$tool" report one.cwg >/dev/full 2>err
     check "a full device" is "$?" 2

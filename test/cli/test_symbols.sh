@@ -144,7 +144,8 @@ check "19,000 sockets on 1,000 paths within 256 MiB" says out \
     "SUMMARY: cwguard: 19,000 sockets left in CLOSE_WAIT by 1,000 code paths"
 check "in at most 2 s (took $took_ms ms)" test "$took_ms" -le 2000
 for program in node python3.11 python3 nginx redis-server; do
-    file=$(command -v $program) && file=$(readlink -f "$file") && [ "$(head -c 4 "$file" | tail -c 3)" = ELF ] || continue
+    file=$(readlink -f "$(command -v $program)") || continue
+    [ "$(head -c 4 "$file" | tail -c 3)" = ELF ] || continue
     rm -f real.cwg
     "$maker" file real.cwg sockets=2000 paths=1000 "module=$file"
     limited "$tool" report real.cwg >out 2>err

@@ -1,7 +1,8 @@
-/* Tries to refute the verified stack memo: threads run random programs over functions with every kind of frame (fixed, with
- * frame pointer, of variable size, realigned, using rbp for data), so that different paths meet at the same place and depth
- * all the time. Whenever the memo knows a path, its frames are compared with a walk made there and then; one difference is a
- * refutation. A memo without the rbp part runs along and must be fooled: otherwise the programs would prove nothing. */
+/* Tries to refute the verified stack memo: threads run random programs over functions with every kind of frame
+ * (fixed, with frame pointer, of variable size, realigned, using rbp for data), so that different paths meet at the
+ * same place and depth all the time. Whenever the memo knows a path, its frames are compared with a walk made there
+ * and then; one difference is a refutation. A memo without the rbp part runs along and must be fooled: otherwise the
+ * programs would prove nothing. */
 #define _GNU_SOURCE
 #include "preload/memo.h"
 #include "test/support/stack_harness.h"

@@ -1,5 +1,5 @@
-/* Many threads put the same and different stacks into one table at once: each content has one id for all of them, each id its
- * content, and ThreadSanitizer has nothing to say. */
+/* Many threads put the same and different stacks into one table at once: each content has one id for all of them,
+ * each id its content, and ThreadSanitizer has nothing to say. */
 #include "core/stacks.h"
 
 #include <pthread.h>

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 
+from ledger import wrong_records
 from kernel import close_wait_rows, wait_until
 from process import Failure
 
@@ -29,6 +30,29 @@ def during_running_report(run, pid):
     if listed != set(run.ends[pid]) or report['truth'] != 'kernel' or report['ended']['how'] != 'running':
         raise Failure(f'of the running process: by ss {sorted(run.ends[pid])}, listed {sorted(listed)}, '
                       f'truth {report["truth"]}, ended {report["ended"]}')
+    if report['totals']['closes_unseen'] != run.case.unseen:
+        raise Failure(f'closes unseen while running: {report["totals"]}')
+
+
+def during_records_right(run, pid):
+    """The ledger, read without the tool, believes in no fd that is not an open socket."""
+    wrong = wrong_records(run.context.ledgers, pid, run.inner[pid])
+    if wrong:
+        raise Failure(f'the ledger has records of fds that are closed: {wrong}')
+
+
+def during_record_wrong(run, pid):
+    """One record of an fd whose close no hook saw: that the reader of ledgers finds it shows that it would find others."""
+    wrong = wrong_records(run.context.ledgers, pid, run.inner[pid])
+    if len(wrong) != 1:
+        raise Failure(f'records of fds that are closed: {wrong}, expected one')
+
+
+def during_sees_unseen(run, pid):
+    """One close that no hook saw: found by asking the kernel, counted, and nothing is listed for it."""
+    report = ask_tool(run, pid, '--grace', '0')
+    if report['totals']['closes_unseen'] != 1 or report['leaks']:
+        raise Failure(f'of the running process: {report["totals"]}, {report["leaks"]}')
 
 
 def during_age_never_falls(run, pid):

@@ -1,0 +1,273 @@
+/* core/truth.c and core/table.c: the kernel's answers held against the records. The kernel is a few structs here. */
+#include "core/table.h"
+#include "core/truth.h"
+#include "test/unit/fixture.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+enum { CONNS = 32, SLOTS = 64, NOW = 100000 };
+
+static struct fixture *made;
+static uint32_t slots_ready;
+static int reserve_result;
+
+static int reserve(enum cw_section_id section, uint32_t first, uint32_t n)
+{
+    (void)section, (void)first, (void)n;
+    return reserve_result;
+}
+
+static struct cw_table table = {.slots_ready = &slots_ready, .reserve = reserve};
+
+static int set_up(void **state)
+{
+    (void)state;
+    made = fixture_new(CONNS);
+    free(made->view.slots);
+    made->view.slots = calloc(SLOTS, sizeof(uint64_t));
+    made->view.n_slots = SLOTS;
+    table.view = &made->view;
+    slots_ready = 0;
+    reserve_result = 0;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    fixture_free(made);
+    return 0;
+}
+
+static uint32_t new_conn(void *ctx)
+{
+    (void)ctx;
+    return cw_table_new_conn(&table);
+}
+
+static struct cw_truth_check begin(void)
+{
+    struct cw_truth_check check = {.view = &made->view, .now_ms = NOW, .new_conn = new_conn};
+    cw_truth_begin(&check);
+    return check;
+}
+
+/* A record at fd: 127.0.0.1:80 <- 127.0.0.1:peer_port. */
+static struct cw_conn *known(int fd, uint16_t peer_port)
+{
+    uint64_t old;
+    uint32_t index = cw_table_new_conn(&table);
+    assert_int_not_equal(index, 0);
+    assert_int_equal(cw_table_store(&table, fd, CW_SLOT_CONN, index, &old), 0);
+    struct cw_conn *conn = &made->view.conns[index];
+    conn->flags = CW_CONN_IN_USE | CW_CONN_CONNECTED;
+    conn->family = AF_INET;
+    conn->origin = CW_ORIGIN_ACCEPT;
+    conn->local_port = 80;
+    conn->peer_port = peer_port;
+    conn->fd = fd;
+    return conn;
+}
+
+static struct cw_sock said(uint16_t peer_port, uint32_t inode)
+{
+    return (struct cw_sock){.family = AF_INET,
+                            .state = TCP_CLOSE_WAIT,
+                            .protocol = IPPROTO_TCP,
+                            .has_queues = true,
+                            .has_info = true,
+                            .local_port = 80,
+                            .peer_port = peer_port,
+                            .inode = inode,
+                            .recv_q = 1,
+                            .last_ack_recv_ms = 5000,
+                            .last_data_sent_ms = 9000};
+}
+
+static void test_known_socket_gets_the_kernels_word(void **state)
+{
+    (void)state;
+    struct cw_conn *conn = known(5, 50000);
+    struct cw_truth_check check = begin();
+    struct cw_sock sock = said(50000, 1234);
+    cw_truth_fd(&check, 5, &sock);
+    assert_int_equal(conn->k_state, TCP_CLOSE_WAIT);
+    assert_int_equal(conn->k_ms, NOW);
+    assert_int_equal(conn->inode, 1234);
+    assert_int_equal(conn->k_recv_q, 1);
+    assert_int_equal(conn->k_last_ack_recv, 5000);
+    assert_int_equal(check.closes_unseen, 0);
+    check = begin(); /* the next check forgets what it does not hear again */
+    assert_int_equal(conn->k_state, 0);
+}
+
+static void test_another_socket_behind_the_fd(void **state)
+{
+    (void)state;
+    struct cw_conn *conn = known(5, 50000);
+    struct cw_truth_check check = begin();
+    struct cw_sock sock = said(50001, 1234);
+    cw_truth_fd(&check, 5, &sock);
+    assert_int_equal(conn->k_state, 0);
+    assert_true(conn->flags & CW_CONN_GONE);
+    assert_int_equal(check.closes_unseen, 1);
+    struct cw_conn *found = &made->view.conns[2];
+    assert_int_equal(found->origin, CW_ORIGIN_UNTRACKED);
+    assert_int_equal(found->peer_port, 50001);
+    assert_int_equal(found->k_state, TCP_CLOSE_WAIT);
+}
+
+/* The same port pair in another life of the number: the inode, once known, decides. */
+static void test_same_ports_other_inode(void **state)
+{
+    (void)state;
+    struct cw_conn *conn = known(5, 50000);
+    conn->inode = 1;
+    struct cw_truth_check check = begin();
+    struct cw_sock sock = said(50000, 2);
+    cw_truth_fd(&check, 5, &sock);
+    assert_int_equal(conn->k_state, 0);
+    assert_int_equal(check.closes_unseen, 1);
+}
+
+static void test_copies_are_one_socket(void **state)
+{
+    (void)state;
+    struct cw_conn *conn = known(9, 50000);
+    struct cw_truth_check check = begin();
+    struct cw_sock sock = said(50000, 1234);
+    const int fds[] = {4, 9}; /* 4: a copy that no hook saw being made */
+    cw_truth_socket(&check, fds, 2, &sock);
+    assert_int_equal(conn->k_state, TCP_CLOSE_WAIT);
+    assert_int_equal(conn->fd, 4);
+    assert_int_equal(conn->refs, 2);
+    assert_int_equal(made->view.header->sections[CW_SECTION_CONNS].used, 2);
+}
+
+static void test_unseen_socket_without_room(void **state)
+{
+    (void)state;
+    known(5, 50000);
+    reserve_result = -1;
+    struct cw_truth_check check = begin();
+    struct cw_sock sock = said(50001, 1);
+    cw_truth_fd(&check, 6, &sock);
+    assert_int_equal(check.no_room, 1);
+}
+
+static void test_mapped_address_is_the_same(void **state)
+{
+    (void)state;
+    struct cw_conn *conn = known(5, 50000);
+    memcpy(conn->peer, (const uint8_t[]){127, 0, 0, 1}, 4);
+    struct cw_sock sock = said(50000, 1);
+    sock.family = AF_INET6;
+    memcpy(sock.peer, (const uint8_t[]){0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 127, 0, 0, 1}, 16);
+    struct cw_truth_check check = begin();
+    cw_truth_fd(&check, 5, &sock);
+    assert_int_equal(conn->k_state, TCP_CLOSE_WAIT);
+    sock.peer[15] = 2;
+    check = begin();
+    conn->inode = 0;
+    conn->family = AF_INET;
+    memcpy(conn->peer, (const uint8_t[]){127, 0, 0, 1}, 4);
+    cw_truth_fd(&check, 5, &sock);
+    assert_int_equal(check.closes_unseen, 1);
+}
+
+static void test_queued_belongs_to_a_listener(void **state)
+{
+    (void)state;
+    struct cw_conn *listener = known(3, 0);
+    listener->flags |= CW_CONN_LISTENER;
+    listener->open_stack = 17;
+    struct cw_truth_check check = begin();
+    struct cw_sock sock = said(50000, 0);
+    assert_int_equal(cw_truth_queued(&check, &sock, 1), 1);
+    struct cw_conn *queued = &made->view.conns[2];
+    assert_int_equal(queued->origin, CW_ORIGIN_QUEUED);
+    assert_int_equal(queued->open_stack, 17);
+    assert_true(queued->flags & CW_CONN_LATE);
+    sock.local_port = 81;
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 0); /* nobody here listens on it */
+}
+
+/* --- the table itself --- */
+
+static void test_close_then_reuse(void **state)
+{
+    (void)state;
+    uint64_t old;
+    known(5, 50000);
+    uint64_t marked = cw_table_mark_closing(&table, 5);
+    assert_int_not_equal(marked, 0);
+    assert_int_equal(cw_table_mark_closing(&table, 5), 0); /* one closer */
+    uint32_t next = cw_table_new_conn(&table);
+    assert_int_equal(cw_table_store(&table, 5, CW_SLOT_CONN, next, &old), 0);
+    assert_true(old & CW_SLOT_CLOSING); /* its reference is the closer's */
+    cw_table_clear(&table, 5, marked);  /* and the new meaning stays */
+    assert_int_equal(CW_SLOT_INDEX(cw_table_slot(&table, 5)), next);
+    assert_int_equal(cw_table_unref_conn(&table, CW_SLOT_INDEX(marked)), 0);
+    assert_int_equal(cw_table_new_conn(&table), CW_SLOT_INDEX(marked)); /* back from the free list */
+}
+
+static void test_failed_close_is_undone(void **state)
+{
+    (void)state;
+    known(5, 50000);
+    uint64_t before = cw_table_slot(&table, 5), marked = cw_table_mark_closing(&table, 5);
+    assert_true(cw_table_unmark(&table, 5, marked));
+    assert_int_equal(cw_table_slot(&table, 5), before);
+}
+
+static void test_late_records_are_kept(void **state)
+{
+    (void)state;
+    struct cw_conn *conn = known(5, 50000);
+    conn->flags |= CW_CONN_LATE;
+    assert_int_equal(cw_table_unref_conn(&table, 1), 0);
+    assert_true(conn->flags & CW_CONN_IN_USE);
+    assert_int_equal(cw_table_new_conn(&table), 2);
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    uint64_t old;
+    uint32_t index = cw_table_new_conn(&table);
+    assert_true(cw_table_store(&table, SLOTS, CW_SLOT_CONN, index, &old) < 0);
+    assert_true(cw_table_store(&table, -1, CW_SLOT_CONN, index, &old) < 0);
+    assert_int_equal(cw_table_slot(&table, -1), 0);
+    assert_int_equal(cw_table_slot(&table, 1 << 30), 0);
+    uint32_t n = 1;
+    while (cw_table_new_conn(&table))
+        n++;
+    assert_true(n < CONNS + 1);
+    assert_int_equal(cw_table_new_conn(&table), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_known_socket_gets_the_kernels_word, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_another_socket_behind_the_fd, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_same_ports_other_inode, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_copies_are_one_socket, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_unseen_socket_without_room, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_mapped_address_is_the_same, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_queued_belongs_to_a_listener, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_close_then_reuse, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_failed_close_is_undone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_late_records_are_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_limits, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
