@@ -6,9 +6,7 @@
 
 #include "core/out.h"
 
-#ifndef CW_VERSION
-#define CW_VERSION "0.1"
-#endif
+#include "include/cwguard_version.h"
 
 /* Exit codes of every subcommand. */
 enum cw_exit {

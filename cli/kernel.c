@@ -179,6 +179,22 @@ static void enter_listeners(struct cw_view *view, uint32_t now_ms, const struct 
     }
 }
 
+struct open_fds {
+    const struct cw_proc_socket *sockets;
+    size_t count;
+};
+
+static bool is_socket(void *ctx, int fd)
+{
+    const struct open_fds *open_fds = ctx;
+
+    /* Asked only for records without a state, that is seldom for many. */
+    for (size_t i = 0; i < open_fds->count; i++)
+        if (open_fds->sockets[i].fd == fd)
+            return true;
+    return false;
+}
+
 int cw_kernel_check(struct cw_load *load, const struct cw_proc *proc, uint32_t now_ms, char *why, size_t why_bytes)
 {
     struct cw_ledger *header = load->view.header;
@@ -206,6 +222,8 @@ int cw_kernel_check(struct cw_load *load, const struct cw_proc *proc, uint32_t n
     }
     correct(&check, &dump, sockets, count);
     enter_listeners(&load->view, now_ms, &dump, sockets, count);
+    cw_truth_gone(&check, is_socket, &(struct open_fds){.sockets = sockets, .count = count});
+    header->counters[CW_COUNTER_closes_unseen] += check.closes_unseen;
     header->truth = CW_TRUTH_KERNEL;
     header->truth_ms = now_ms;
     header->flags &= ~(uint32_t)CW_HEADER_NO_NETLINK;

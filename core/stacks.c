@@ -83,3 +83,26 @@ uint32_t cw_stacks_intern(struct cw_view *view, const uint64_t *frames, unsigned
     }
     return 0;
 }
+
+void cw_stacks_reindex(struct cw_view *view, cw_reserve reserve)
+{
+    const struct cw_section *section = &view->header->sections[CW_SECTION_STACK_INDEX];
+    uint32_t *index = (uint32_t *)((char *)view->header + section->offset);
+    uint32_t used = CW_GET(view->header->sections[CW_SECTION_STACKS].used), places = section->capacity;
+    for (uint32_t id = 1; id < used && id < view->n_stacks && places;) {
+        uint64_t head = CW_GET(view->stacks[id]);
+        unsigned n = CW_STACK_FRAMES(head);
+        if (n == 0 || n > CW_STACK_MAX_FRAMES)
+            return; /* words claimed by a thread that had not filled them yet: what follows cannot be told apart */
+        uint32_t at = CW_STACK_HASH(head) % places;
+        for (uint32_t probe = 0; probe < MAX_PROBES; probe++, at = at + 1 == places ? 0 : at + 1) {
+            if (reserve(CW_SECTION_STACK_INDEX, at, 1))
+                return;
+            if (CW_GET(index[at]) == 0) {
+                CW_SET(index[at], id);
+                break;
+            }
+        }
+        id += n + 1;
+    }
+}

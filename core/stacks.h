@@ -18,4 +18,8 @@ typedef int (*cw_reserve)(enum cw_section_id section, uint32_t first, uint32_t n
  * handler. */
 uint32_t cw_stacks_intern(struct cw_view *view, const uint64_t *frames, unsigned n, unsigned flags, cw_reserve reserve);
 
+/* Enters stacks that were copied into STACKS into an empty STACK_INDEX, so that they are found again. One thread; what
+ * finds no place is merely not found. */
+void cw_stacks_reindex(struct cw_view *view, cw_reserve reserve);
+
 #endif

@@ -146,6 +146,24 @@ void cw_truth_socket(struct cw_truth_check *check, const int *fds, unsigned n, c
     enter(check, conn, sock);
 }
 
+void cw_truth_gone(struct cw_truth_check *check, bool (*is_socket)(void *ctx, int fd), void *ctx)
+{
+    struct cw_view *view = check->view;
+    uint32_t slots = CW_GET(view->header->sections[CW_SECTION_SLOTS].used);
+    for (uint32_t fd = 0; fd < slots && fd < view->n_slots; fd++) {
+        uint64_t slot = CW_GET(view->slots[fd]);
+        uint32_t index = CW_SLOT_INDEX(slot);
+        if (CW_SLOT_KIND(slot) != CW_SLOT_CONN || (slot & CW_SLOT_CLOSING) || index == 0 || index >= conns_used(view))
+            continue;
+        struct cw_conn *conn = &view->conns[index];
+        uint32_t flags = CW_GET(conn->flags);
+        if (!(flags & CW_CONN_IN_USE) || (flags & CW_CONN_GONE) || CW_GET(conn->k_state) || is_socket(ctx, (int)fd))
+            continue;
+        CW_OR(conn->flags, CW_CONN_GONE);
+        check->closes_unseen++;
+    }
+}
+
 static const struct cw_conn *listener_on(const struct cw_view *view, uint16_t port)
 {
     uint32_t used = conns_used(view);

@@ -28,6 +28,9 @@ static inline void cw_truth_fd(struct cw_truth_check *check, int fd, const struc
     cw_truth_socket(check, &fd, 1, sock);
 }
 
+/* Last: the records whose fd is closed, or no socket any more, as is_socket says: their close was not seen. */
+void cw_truth_gone(struct cw_truth_check *check, bool (*is_socket)(void *ctx, int fd), void *ctx);
+
 /* A socket without an fd: if one of the ledger's listeners has its local port, it is entered as QUEUED.
  * late: the listener is about to be closed or shut down, which destroys it. Returns whether it was entered. */
 int cw_truth_queued(struct cw_truth_check *check, const struct cw_sock *sock, int late);

@@ -11,10 +11,12 @@
 #include "preload/probe.h"
 #include "preload/record.h"
 #include "preload/reporter.h"
+#include "preload/signals.h"
 #include "preload/start.h"
 #include "preload/sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -22,6 +24,7 @@
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <time.h>
+#include <unistd.h>
 
 static void at_exit(int status, void *unused)
 {
@@ -155,11 +158,20 @@ static bool end_claimed(void)
         return false;
     if (!CW_GET(CW_P->live) && !(child_has_something() && cw_start()))
         return false;
-    if ((pid_t)cw_sys(SYS_getpid) != CW_P->pid)
+    bool may_ask = !CW_GET(cw_static.seccomp);
+    if (may_ask && (pid_t)cw_sys(SYS_getpid) != CW_P->pid)
         return false;
-    uint32_t nobody = 0;
-    return __atomic_compare_exchange_n(&CW_P->ending, &nobody, (uint32_t)cw_sys(SYS_gettid), false, __ATOMIC_ACQ_REL,
-                                       __ATOMIC_RELAXED);
+    uint32_t nobody = 0, tid = may_ask ? (uint32_t)cw_sys(SYS_gettid) : 1;
+    return __atomic_compare_exchange_n(&CW_P->ending, &nobody, tid, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/* The program has installed a seccomp filter: not a system call of ours from here on. The ledger's file stays, with the
+ * state of the last sweep, for `cwguard report --dead`; one in memory only is rendered with plain writes. */
+static void end_under_filter(const struct findings *found)
+{
+    bool something = found->leaked || (found->late && cw_static.options.late != CW_LATE_OFF);
+    if (something && !CW_P->path_known && cw_static.start_fd2_known)
+        cw_reporter_run(2, false);
 }
 
 void cw_end(enum cw_end_how how, int status)
@@ -171,9 +183,19 @@ void cw_end(enum cw_end_how how, int status)
     CW_SET(header->end_ms, cw_now_ms());
     CW_SET(header->end_status, status);
     CW_SET(header->ended, how == CW_END_SIGNAL ? CW_ENDED_SIGNAL : CW_ENDED_EXIT);
+    /* Under a filter that was there at start, what the process has done since may show that a child is survived. */
+    if (cw_static.may != CW_MAY_ALL && cw_kernel_may(0))
+        cw_static.may |= (uint32_t)cw_probe_again(CW_GET(header->counters[CW_COUNTER_forks]) > 0 ||
+                                                  cw_table_used(&cw_table, CW_SECTION_THREADS) > 2);
     int failed = cw_kernel_check_all(cw_static.options.exit_grace_ms);
     uint32_t now_ms = cw_now_ms();
     struct findings found = settle(now_ms);
+    if (CW_GET(cw_static.seccomp)) {
+        end_under_filter(&found);
+        CW_SET(CW_P->ended, 1);
+        errno = saved;
+        return;
+    }
     bool something = found.leaked || (found.late && cw_static.options.late != CW_LATE_OFF);
     int out_fd = cw_stderr_fd();
     if (!something && !failed) {
@@ -193,11 +215,15 @@ void cw_end(enum cw_end_how how, int status)
     errno = saved;
 }
 
-void cw_end_exec_begin(void)
+void cw_end_exec_begin(const char *path)
 {
     if (!CW_GET(CW_P->live) || cw_vforked())
         return;
     struct cw_ledger *header = CW_P->view.header;
+    bool fails = path && strchr(path, '/') && cw_kernel_may(CW_MAY_FILES) &&
+                 cw_sys(SYS_faccessat, AT_FDCWD, path, X_OK) != 0;
+    if (!fails)
+        cw_ledger_remove();
     CW_SET(header->end_ms, cw_now_ms());
     CW_SET(header->ended, CW_ENDED_EXEC);
 }
@@ -209,4 +235,24 @@ void cw_end_exec_failed(void)
     struct cw_ledger *header = CW_P->view.header;
     CW_SET(header->ended, CW_ENDED_RUNNING);
     CW_SET(header->end_ms, 0);
+}
+
+bool cw_end_filter_before(void)
+{
+    bool before = CW_GET(cw_static.seccomp);
+    if (before || cw_vforked())
+        return before;
+    if (CW_GET(CW_P->live))
+        cw_signals_remove();
+    CW_SET(cw_static.seccomp, 1);
+    return false;
+}
+
+void cw_end_filter_after(bool before, bool installed)
+{
+    if (before || installed)
+        return;
+    CW_SET(cw_static.seccomp, 0);
+    if (CW_GET(CW_P->live) && !cw_vforked())
+        cw_signals_install();
 }

@@ -16,8 +16,15 @@ void cw_end(enum cw_end_how how, int status);
 /* The status that quick_exit() was called with: its handlers are not told. */
 void cw_end_quick_status(int status);
 
-/* Around an exec: the ledger says so before, and takes it back if the exec fails. */
-void cw_end_exec_begin(void);
+/* Around an exec: the next image has the sockets that survive it and takes them over, so the ledger's file goes, unless it
+ * can be told beforehand that the exec fails (path: what is executed, or NULL). After a failure recording goes on; the file's
+ * name, if it went, does not come back. */
+void cw_end_exec_begin(const char *path);
 void cw_end_exec_failed(void);
+
+/* Around a call that installs a seccomp filter: from the moment that it stands, the shim makes no call of its own. Returns
+ * what cw_end_filter_after takes; installed: the call succeeded. */
+bool cw_end_filter_before(void);
+void cw_end_filter_after(bool before, bool installed);
 
 #endif

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "preload/fork.h"
 
+#include "core/stacks.h"
 #include "preload/ledger_file.h"
 #include "preload/record.h"
 #include "preload/stack.h"
@@ -44,7 +45,7 @@ static bool has_threads(void)
 static void prepare(void)
 {
     cw_tls.fork_copy = NULL;
-    if (!CW_GET(CW_P->live) || cw_vforked() || CW_GET(CW_P->conns_open) == 0)
+    if (!CW_GET(CW_P->live) || CW_GET(cw_static.seccomp) || cw_vforked() || CW_GET(CW_P->conns_open) == 0)
         return;
     uint32_t n_slots = CW_GET(CW_P->slots_ready), n_conns = cw_table_used(&cw_table, CW_SECTION_CONNS);
     size_t bytes = sizeof(struct copy) + n_slots * sizeof(uint64_t) + n_conns * sizeof(struct cw_conn);
@@ -64,7 +65,7 @@ static void drop_copy(void **place)
 {
     struct copy *copy = *place;
     *place = NULL;
-    if (copy)
+    if (copy && !CW_GET(cw_static.seccomp))
         cw_sys(SYS_munmap, copy, copy->bytes);
 }
 
@@ -139,6 +140,7 @@ static void adopt_tables(const struct cw_view *parent)
     struct cw_view *view = &CW_P->view;
     const struct cw_section *from = parent->header->sections;
     adopt_section(CW_SECTION_STACKS, view->stacks, parent->stacks, CW_GET(from[CW_SECTION_STACKS].used), view->n_stacks);
+    cw_stacks_reindex(view, cw_ledger_reserve);
     adopt_section(CW_SECTION_MODULES, view->modules, parent->modules, CW_GET(from[CW_SECTION_MODULES].used), view->n_modules);
     adopt_section(CW_SECTION_STRINGS, view->strings, parent->strings, CW_GET(from[CW_SECTION_STRINGS].used), view->n_strings);
 }

@@ -4,8 +4,8 @@
 
 #include "core/conn.h"
 #include "core/leak.h"
+#include "core/proctcp.h"
 #include "core/truth.h"
-#include "preload/close.h"
 #include "preload/ledger_parts.h"
 #include "preload/probe.h"
 #include "preload/record.h"
@@ -172,11 +172,52 @@ int cw_kernel_dump_close_wait(uint16_t local_port, int (*each)(void *ctx, const 
     return failed == -ENOENT ? 0 : failed; /* a kernel without IPv6 */
 }
 
+/* Whole lines of one file, the rest of the buffer carried over. */
+static int read_lines(int fd, uint8_t family, int (*each)(void *, const struct cw_sock *), void *ctx)
+{
+    char buf[4096 + CW_PROCTCP_LINE_BYTES];
+    size_t held = 0;
+    long got;
+    while ((got = cw_sys(SYS_read, fd, buf + held, sizeof buf - held)) > 0) {
+        size_t n = held + (size_t)got, at = 0;
+        for (const char *newline; at < n && (newline = memchr(buf + at, '\n', n - at)); at = (size_t)(newline - buf) + 1) {
+            struct cw_sock sock;
+            if (cw_proctcp_line(buf + at, (size_t)(newline - buf) - at, family, &sock) && sock.state == TCP_CLOSE_WAIT &&
+                each(ctx, &sock))
+                return 0;
+        }
+        held = n - at;
+        if (held >= sizeof buf)
+            return -EMSGSIZE;
+        memmove(buf, buf + at, held);
+    }
+    return (int)got;
+}
+
+/* Without sock_diag: the same sockets from /proc/self/net, by calls that no filter minds. */
+static int read_close_wait(int (*each)(void *ctx, const struct cw_sock *sock), void *ctx)
+{
+    static const struct {
+        const char *path;
+        uint8_t family;
+    } files[] = {{"/proc/thread-self/net/tcp", AF_INET}, {"/proc/thread-self/net/tcp6", AF_INET6}};
+    for (unsigned i = 0; i < sizeof files / sizeof files[0]; i++) {
+        int fd = cw_kernel_may(0) ? cw_fd_open(AT_FDCWD, files[i].path, O_RDONLY, 0) : -EPERM;
+        int failed = fd < 0 ? fd : read_lines(fd, files[i].family, each, ctx);
+        if (fd >= 0)
+            cw_sys(SYS_close, fd);
+        if (failed && !(i == 1 && failed == -ENOENT))
+            return failed;
+    }
+    return 0;
+}
+
 int cw_kernel_each_fd(void (*each)(void *ctx, int fd), void *ctx)
 {
     if (!cw_kernel_may(CW_MAY_READLINK))
         return -EPERM;
-    int dir = cw_fd_open(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY, 0);
+    /* Not /proc/self/fd: that is the main thread's, and empty once it has ended (pthread_exit). */
+    int dir = cw_fd_open(AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY, 0);
     if (dir < 0)
         return dir;
     char buf[4096] __attribute__((aligned(8)));
@@ -272,27 +313,10 @@ static void sort_owned(struct owned *owned, uint32_t n)
     }
 }
 
-/* Records whose fd is closed, or no socket any more: their close was not seen. The fds are in ascending order still, as
- * /proc/self/fd lists them; where they are not, nothing is concluded. */
-static void drop_closed(struct check *check)
+static bool is_socket(void *ctx, int fd)
 {
-    for (uint32_t i = 1; i < check->n; i++)
-        if (check->owned[i - 1].fd >= check->owned[i].fd)
-            return;
-    for (uint32_t fd = 0, at = 0, ready = CW_GET(CW_P->slots_ready); fd < ready; fd++) {
-        while (at < check->n && check->owned[at].fd < (int)fd)
-            at++;
-        uint64_t slot = cw_table_slot(&cw_table, (int)fd);
-        if (CW_SLOT_KIND(slot) != CW_SLOT_CONN || (slot & CW_SLOT_CLOSING) || (at < check->n && check->owned[at].fd == (int)fd))
-            continue;
-        if (cw_kernel_socket_inode((int)fd)) /* opened since */
-            continue;
-        uint64_t marked = cw_table_mark_closing(&cw_table, (int)fd);
-        if (marked) {
-            cw_table_clear(&cw_table, (int)fd, marked);
-            cw_close_unseen(marked);
-        }
-    }
+    (void)ctx;
+    return cw_kernel_socket_inode(fd) != 0;
 }
 
 /* All fds of the socket that owned[at] is one of: copies them to fds, returns how many (at most max). */
@@ -365,7 +389,7 @@ static bool any_mptcp(void)
 
 int cw_kernel_check_all(uint32_t grace_ms)
 {
-    if (!cw_kernel_may(CW_MAY_GETSOCKOPT) && !cw_kernel_may(CW_MAY_NETLINK))
+    if (!cw_kernel_may(0))
         return -EPERM;
     uint32_t fds = 0;
     int failed = cw_kernel_each_fd(count_fd, &fds);
@@ -387,17 +411,22 @@ int cw_kernel_check_all(uint32_t grace_ms)
             own_fd(&check, (int)fd);
     else
         cw_kernel_each_fd(own_fd, &check);
-    drop_closed(&check);
     sort_owned(check.owned, check.n);
     cw_truth_begin(&check.truth);
     failed = cw_kernel_dump_close_wait(0, diagnosed, &check);
     if (failed) {
         cw_truth_begin(&check.truth);
-        ask_each(&check, false);
         CW_OR(CW_P->view.header->flags, CW_HEADER_NO_NETLINK);
+        if (cw_kernel_may(CW_MAY_GETSOCKOPT))
+            ask_each(&check, false);
+        else if ((failed = read_close_wait(diagnosed, &check)) != 0) {
+            cw_sys(SYS_munmap, memory, bytes);
+            return failed;
+        }
     } else if (any_mptcp()) {
         ask_each(&check, true);
     }
+    cw_truth_gone(&check.truth, is_socket, NULL);
     cw_sys(SYS_munmap, memory, bytes);
     CW_ADD(CW_P->view.header->counters[CW_COUNTER_closes_unseen], check.truth.closes_unseen);
     uint32_t used = cw_table_used(&cw_table, CW_SECTION_CONNS);

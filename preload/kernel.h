@@ -29,7 +29,7 @@ uint32_t cw_kernel_name(int fd, bool peer, struct sockaddr_storage *ret);
  * then nothing can be said. `each` returns non-zero to stop. */
 int cw_kernel_dump_close_wait(uint16_t local_port, int (*each)(void *ctx, const struct cw_sock *sock), void *ctx);
 
-/* Calls `each` for every open fd of this process, in /proc/self/fd's order; negative errno if that cannot be read. */
+/* Calls `each` for every open fd of this process, in ascending order; negative errno if that cannot be read. */
 int cw_kernel_each_fd(void (*each)(void *ctx, int fd), void *ctx);
 
 /* The inode of fd if it is a socket, else 0. */

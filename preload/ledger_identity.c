@@ -1,5 +1,6 @@
 /* Whose ledger it is: pid, names and times, with the few system calls that any filter has already let pass at start. */
 #define _GNU_SOURCE
+#include "include/cwguard_version.h"
 #include "preload/ledger_parts.h"
 #include "preload/probe.h"
 #include "preload/sys.h"
@@ -14,10 +15,6 @@
 #include <time.h>
 
 /* Given by the build; a build without it says so. */
-#ifndef CW_VERSION
-#define CW_VERSION "0.1"
-#endif
-
 #define MS_NS UINT64_C(1000000)
 #define SECOND_NS UINT64_C(1000000000)
 

@@ -85,7 +85,7 @@ uint32_t cw_thread_self(uint32_t now_ms)
         index = reuse_thread();
     tls->epoch = epoch;
     tls->wait_ra = 0;
-    tls->tid = (int32_t)cw_sys(SYS_gettid);
+    tls->tid = cw_kernel_may(0) ? (int32_t)cw_sys(SYS_gettid) : 0;
     if (!index)
         return tls->thread_ref = 0;
     struct cw_thread *thread = &CW_P->view.threads[index];

@@ -15,6 +15,9 @@
 
 static const int watched[] = {SIGTERM, SIGINT, SIGHUP};
 
+/* The default action as it was before ours took its place: what sigaction must show (flags and mask may be set with it). */
+static struct sigaction replaced[sizeof watched / sizeof watched[0]];
+
 /* Default action, this signal unblocked, and sent to ourselves again: the parent sees death by that signal. */
 static void die_of(int sig)
 {
@@ -58,12 +61,23 @@ bool cw_signals_is_ours(sighandler_t handler)
     return handler == on_signal;
 }
 
+static size_t place_of(int sig)
+{
+    size_t i = 0;
+    while (i < sizeof watched / sizeof watched[0] && watched[i] != sig)
+        i++;
+    return i;
+}
+
 static bool wanted(int sig)
 {
-    for (size_t i = 0; i < sizeof watched / sizeof watched[0]; i++)
-        if (watched[i] == sig)
-            return true;
-    return false;
+    return place_of(sig) < sizeof watched / sizeof watched[0];
+}
+
+void cw_signals_show(int sig, struct sigaction *old)
+{
+    if (old->sa_handler == on_signal && wanted(sig))
+        *old = replaced[place_of(sig)];
 }
 
 static void install(int sig)
@@ -71,6 +85,7 @@ static void install(int sig)
     struct sigaction ours, old;
     if (CW_REAL(sigaction)(sig, NULL, &old) != 0 || (old.sa_flags & SA_SIGINFO) || old.sa_handler != SIG_DFL)
         return;
+    replaced[place_of(sig)] = old;
     memset(&ours, 0, sizeof ours);
     ours.sa_handler = on_signal;
     ours.sa_flags = SA_ONSTACK | SA_RESTART;
@@ -89,6 +104,18 @@ void cw_signals_install(void)
     if (allowed())
         for (size_t i = 0; i < sizeof watched / sizeof watched[0]; i++)
             install(watched[i]);
+    errno = saved;
+}
+
+void cw_signals_remove(void)
+{
+    int saved = errno;
+    struct sigaction dfl, old;
+    memset(&dfl, 0, sizeof dfl);
+    dfl.sa_handler = SIG_DFL;
+    for (size_t i = 0; i < sizeof watched / sizeof watched[0]; i++)
+        if (CW_REAL(sigaction)(watched[i], NULL, &old) == 0 && old.sa_handler == on_signal)
+            CW_REAL(sigaction)(watched[i], &dfl, NULL);
     errno = saved;
 }
 

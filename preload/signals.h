@@ -12,8 +12,15 @@
 /* Once per process, when recording begins. */
 void cw_signals_install(void);
 
+/* Before the program installs a seccomp filter: the default actions come back, because what the handler needs to call might
+ * be punished, and the parent would see another death. cw_signals_install again if the filter was refused. */
+void cw_signals_remove(void);
+
 /* Whether this handler is ours. */
 bool cw_signals_is_ours(sighandler_t handler);
+
+/* Puts what the program should see in place of ours into what the real sigaction returned. */
+void cw_signals_show(int sig, struct sigaction *old);
 
 /* After the program set sig's action: if that was SIG_DFL and the signal is one of ours, ours takes its place. */
 void cw_signals_after_set(int sig);

@@ -51,6 +51,19 @@ void cw_switch_off(const char *reason)
         cw_live_say(reason);
 }
 
+/* verbosity 1: the ledger is not where it was asked for. */
+static void say_other_place(void)
+{
+    if (cw_static.options.verbosity == 0)
+        return;
+    if (CW_P->view.header->flags & CW_HEADER_ANONYMOUS)
+        cw_live_say("no ledger file can be made in ledger_dir or /dev/shm: recording in memory, which is lost if the process "
+                    "is killed");
+    else if (cw_ledger_dir_error())
+        cw_live_say("ledger_dir cannot be used (it must be a directory of this user on a tmpfs, mode 0700): the ledger is in "
+                    "/dev/shm");
+}
+
 static void begin(void)
 {
     int failed = cw_ledger_create();
@@ -67,8 +80,7 @@ static void begin(void)
     header->exit_grace_ms = cw_static.options.exit_grace_ms;
     header->flags |= CW_HEADER_READY;
     cw_static.last_view = CW_P->view;
-    if ((header->flags & CW_HEADER_ANONYMOUS) && cw_static.options.verbosity > 0)
-        cw_live_say("no ledger file could be made in ledger_dir or /dev/shm: recording in memory, lost if the process is killed");
+    say_other_place();
     __atomic_store_n(&CW_P->live, 1, __ATOMIC_RELEASE);
     cw_signals_install();
     say_warnings();
@@ -78,7 +90,7 @@ bool cw_start(void)
 {
     if (__atomic_load_n(&CW_P->live, __ATOMIC_ACQUIRE))
         return true;
-    if (cw_static.disabled || CW_GET(CW_P->off) || cw_vforked())
+    if (cw_static.disabled || CW_GET(CW_P->off) || CW_GET(cw_static.seccomp) || cw_vforked())
         return false;
     uint32_t tid = (uint32_t)cw_sys(SYS_gettid), nobody = 0;
     if (__atomic_compare_exchange_n(&CW_P->starting, &nobody, tid, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {

@@ -95,13 +95,10 @@ CW_EXPORT int prctl(int option, ...)
     for (int i = 0; i < 4; i++)
         a[i] = va_arg(list, unsigned long);
     va_end(list);
-    /* Before the call: from the moment that the filter stands, no system call of ours may be made. */
-    uint32_t before = CW_GET(cw_static.seccomp);
-    if (option == PR_SET_SECCOMP && !cw_vforked())
-        CW_SET(cw_static.seccomp, 1);
+    bool filters = option == PR_SET_SECCOMP, before = filters && cw_end_filter_before();
     int r = CW_REAL(prctl)(option, a[0], a[1], a[2], a[3]);
-    if (option == PR_SET_SECCOMP && r != 0)
-        CW_SET(cw_static.seccomp, before);
+    if (filters)
+        cw_end_filter_after(before, r == 0);
     return r;
 }
 

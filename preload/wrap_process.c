@@ -8,7 +8,7 @@
 
 /* --- exec: what goes on with the fds is another program; one that fails was none --- */
 
-#define EXEC(name, parameters, arguments)                                                                              \
+#define EXEC(name, path, parameters, arguments)                                                                              \
     int cw_wrap_##name CW_WITH_SITE(parameters)                                                                        \
     {                                                                                                                  \
         (void)site;                                                                                                    \
@@ -16,18 +16,18 @@
             errno = ENOSYS;                                                                                            \
             return -1;                                                                                                 \
         }                                                                                                              \
-        cw_end_exec_begin();                                                                                           \
+        cw_end_exec_begin(path);                                                                                           \
         int r = cw_real.name arguments;                                                                                \
         cw_end_exec_failed();                                                                                          \
         return r;                                                                                                      \
     }
 
-EXEC(execve, (const char *path, char *const argv[], char *const envp[]), (path, argv, envp))
-EXEC(execv, (const char *path, char *const argv[]), (path, argv))
-EXEC(execvp, (const char *file, char *const argv[]), (file, argv))
-EXEC(execvpe, (const char *file, char *const argv[], char *const envp[]), (file, argv, envp))
-EXEC(fexecve, (int fd, char *const argv[], char *const envp[]), (fd, argv, envp))
-EXEC(execveat, (int fd, const char *path, char *const argv[], char *const envp[], int flags), (fd, path, argv, envp, flags))
+EXEC(execve, path, (const char *path, char *const argv[], char *const envp[]), (path, argv, envp))
+EXEC(execv, path, (const char *path, char *const argv[]), (path, argv))
+EXEC(execvp, file, (const char *file, char *const argv[]), (file, argv))
+EXEC(execvpe, file, (const char *file, char *const argv[], char *const envp[]), (file, argv, envp))
+EXEC(fexecve, NULL, (int fd, char *const argv[], char *const envp[]), (fd, argv, envp))
+EXEC(execveat, NULL, (int fd, const char *path, char *const argv[], char *const envp[], int flags), (fd, path, argv, envp, flags))
 
 int cw_wrap_daemon(const struct cw_site *site, int nochdir, int noclose)
 {
@@ -52,10 +52,8 @@ int cw_wrap_sigaction(const struct cw_site *site, int sig, const struct sigactio
     /* Read now: old may be the same memory. libc itself reads it before the system call. */
     bool to_default = act && !(act->sa_flags & SA_SIGINFO) && act->sa_handler == SIG_DFL;
     int r = CW_REAL(sigaction)(sig, act, old);
-    if (r == 0 && old && cw_signals_is_ours(old->sa_handler)) {
-        memset(old, 0, sizeof *old);
-        old->sa_handler = SIG_DFL;
-    }
+    if (r == 0 && old)
+        cw_signals_show(sig, old);
     if (r == 0 && to_default)
         cw_signals_after_set(sig);
     return r;

@@ -143,19 +143,17 @@ static bool process(const struct raw *raw, long *ret)
     case SYS_prctl: filters = raw->a == PR_SET_SECCOMP; break;
     case SYS_execve:
     case SYS_execveat:
-        cw_end_exec_begin();
+        cw_end_exec_begin(raw->nr == SYS_execve ? PTR(const char *, raw->a) : NULL);
         *ret = real(raw);
         cw_end_exec_failed();
         return true;
     default: break;
     }
-    if (!filters || cw_vforked())
+    if (!filters)
         return false;
-    uint32_t before = CW_GET(cw_static.seccomp);
-    CW_SET(cw_static.seccomp, 1);
+    bool before = cw_end_filter_before();
     *ret = real(raw);
-    if (*ret < 0)
-        CW_SET(cw_static.seccomp, before);
+    cw_end_filter_after(before, *ret >= 0);
     return true;
 }
 

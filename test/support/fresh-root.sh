@@ -13,9 +13,13 @@ command -v debootstrap >/dev/null || { echo "check-fresh needs debootstrap: apt-
 
 if [ "${1:-}" = --inside ]; then
     root=$2
-    mount -t proc proc "$root/proc"
-    mount --rbind /dev "$root/dev"
-    mount -t tmpfs -o size=256m,mode=1777 tmpfs "$root/dev/shm"
+    # A mount point of its own: tests make mount namespaces, which needs / to be one.
+    mount --bind "$root" "$root"
+    cd "$root"
+    mount -t proc proc proc
+    mount --rbind /sys sys
+    mount --rbind /dev dev
+    mount -t tmpfs -o size=1g,mode=1777 tmpfs dev/shm
     exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb LC_ALL=C.UTF-8 \
         CW_FORBID_SKIPS="${CW_FORBID_SKIPS:-}" sh -c "cd /src && ${FRESH_COMMAND:-make demo && make check}"
 fi
@@ -30,6 +34,7 @@ if [ -z "$mirror" ]; then
 fi
 
 root=$(mktemp -d "${FRESH_DIR:-${TMPDIR:-/tmp}}/cwguard-fresh.XXXXXX")
+chmod 755 "$root"
 trap 'rm -rf --one-file-system "$root"' EXIT
 trap 'exit 1' HUP INT TERM
 

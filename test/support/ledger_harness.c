@@ -56,8 +56,8 @@ void harness_remove_dir(void)
     DIR *entries = dir[0] ? opendir(dir) : NULL;
     for (struct dirent *entry; entries && (entry = readdir(entries));) {
         snprintf(path, sizeof path, "%s/%s", dir, entry->d_name);
-        if (entry->d_name[0] != '.')
-            unlink(path);
+        if (entry->d_name[0] != '.' && unlink(path) != 0)
+            rmdir(path);
     }
     if (entries)
         closedir(entries);
