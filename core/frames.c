@@ -101,7 +101,7 @@ static unsigned cut_nameless(const struct cw_view *view, const struct cw_resolve
     while (end && module_kind(view, frames[end - 1]) == CW_MODULE_LIBC &&
            !has_name(view, resolver, frames[end - 1], symbols))
         end--;
-    return end && module_kind(view, frames[end]) == CW_MODULE_LIBC ? end : n;
+    return end && end < n && module_kind(view, frames[end]) == CW_MODULE_LIBC ? end : n;
 }
 
 unsigned cw_frames_shown(const struct cw_view *view, const struct cw_resolver *resolver, uint32_t stack,
@@ -118,6 +118,10 @@ unsigned cw_frames_shown(const struct cw_view *view, const struct cw_resolver *r
         if (!cut)
             ret_frames[n++] = all[i];
     }
+    /* Without libc's debug symbols __libc_start_main is known, being exported, and the frame above it is not. */
+    while (cut && n > 1 && module_kind(view, ret_frames[n - 1]) == CW_MODULE_LIBC &&
+           !has_name(view, resolver, ret_frames[n - 1], symbols))
+        n--;
     /* A stack that was cut short does not end in start-up code. */
     if (n && !cut && !(flags & (CW_STACK_TRUNCATED | CW_STACK_CALLER_ONLY)))
         n = cut_nameless(view, resolver, ret_frames, n, symbols);

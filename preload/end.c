@@ -99,29 +99,14 @@ static bool is_terminal(int fd)
     return fd >= 0 && cw_sys(SYS_ioctl, fd, TCGETS, &unused) == 0;
 }
 
-struct line {
-    char text[160];
-    size_t n;
-};
-
-static int append(void *ctx, const void *bytes, size_t n)
-{
-    struct line *line = ctx;
-    if (n > sizeof line->text - 1 - line->n)
-        n = sizeof line->text - 1 - line->n;
-    memcpy(line->text + line->n, bytes, n);
-    line->text[line->n += n] = '\0';
-    return 0;
-}
-
 /* The one line without a leak. */
 static void say_clean(const struct findings *found)
 {
     struct cw_out out;
-    struct line line = {.n = 0};
+    struct cw_line line;
     if (cw_static.options.verbosity == 0 && !is_terminal(cw_stderr_fd()))
         return;
-    cw_out_init(&out, append, &line);
+    cw_out_line(&out, &line);
     cw_out_str(&out, "no sockets left in CLOSE_WAIT (");
     uint64_t connections = CW_GET(CW_P->view.header->counters[CW_COUNTER_connections]);
     cw_out_count(&out, connections);

@@ -87,26 +87,10 @@ bool cw_live_say(const char *text)
     return write_quietly(fd, line, sizeof prefix + n) > 0;
 }
 
-struct buffer {
-    char text[LINE_BYTES];
-    size_t n;
-};
-
-static int append(void *ctx, const void *bytes, size_t n)
-{
-    struct buffer *buffer = ctx;
-    if (n > sizeof buffer->text - 1 - buffer->n)
-        n = sizeof buffer->text - 1 - buffer->n;
-    memcpy(buffer->text + buffer->n, bytes, n);
-    buffer->n += n;
-    buffer->text[buffer->n] = '\0';
-    return 0;
-}
-
 /* What making a line takes: too much for a small thread's stack, so it is mapped for the moment. */
 struct work {
     struct cw_out out;
-    struct buffer buffer;
+    struct cw_line line;
     struct cw_resolver resolver;
     struct cw_symbol symbols[CW_SYMBOLS_MAX];
     uint64_t frames[CW_STACK_MAX_FRAMES];
@@ -120,14 +104,14 @@ static struct work *begin_line(void)
         return NULL;
     struct work *work = (struct work *)memory;
     cw_self_symbols(&work->resolver, work->names);
-    cw_out_init(&work->out, append, &work->buffer);
+    cw_out_line(&work->out, &work->line);
     return work;
 }
 
 static void end_line(struct work *work)
 {
     cw_out_flush(&work->out);
-    if (!cw_live_say(work->buffer.text))
+    if (!cw_live_say(work->line.text))
         cw_count(CW_COUNTER_lines_dropped);
     cw_sys(SYS_munmap, work, sizeof *work);
 }

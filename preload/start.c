@@ -59,9 +59,17 @@ static void say_other_place(void)
     if (CW_P->view.header->flags & CW_HEADER_ANONYMOUS)
         cw_live_say("no ledger file can be made in ledger_dir or /dev/shm: recording in memory, which is lost if the process "
                     "is killed");
-    else if (cw_ledger_dir_error())
-        cw_live_say("ledger_dir cannot be used (it must be a directory of this user on a tmpfs, mode 0700): the ledger is in "
-                    "/dev/shm");
+    else if (cw_ledger_dir_error()) {
+        struct cw_out out;
+        struct cw_line line;
+        cw_out_line(&out, &line);
+        cw_out_str(&out, "ledger_dir=");
+        cw_out_safe(&out, cw_static.options.ledger_dir);
+        cw_out_str(&out, " cannot be used (it must be a directory of this user on a tmpfs, mode 0700): the ledger is ");
+        cw_out_safe(&out, CW_P->ledger_path);
+        cw_out_flush(&out);
+        cw_live_say(line.text);
+    }
 }
 
 static void begin(void)

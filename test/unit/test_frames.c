@@ -60,6 +60,10 @@ static void test_frames_shown(void **state)
     assert_int_equal(cw_frames_shown(&f->view, &f->resolver, id, symbols, shown), 2);
     assert_true(shown[0] == named[1] && shown[1] == named[2]);
 
+    /* libc without debug symbols: of its start-up code only the exported function has a name. */
+    const uint64_t stripped[] = {CW_FRAME(m, 0x20), CW_FRAME(libc, 0x35), CW_FRAME(libc, 0x40), CW_FRAME(m, 0x50)};
+    assert_int_equal(cw_frames_shown(&f->view, &f->resolver, fixture_stack(f, stripped, 4, 0), symbols, shown), 1);
+
     /* No names: libc's outer end and _start go by their place alone, and only where the stack is whole. */
     assert_int_equal(cw_frames_shown(&f->view, NULL, id, symbols, shown), 2);
     id = fixture_stack(f, named, 6, CW_STACK_TRUNCATED);
