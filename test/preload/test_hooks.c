@@ -696,7 +696,8 @@ static void test_passes_straight_through_when_off(void **state)
     if (child == 0) {
         setenv("CWGUARD_OPTIONS", "programs=no-such-program", 1);
         setenv("CW_TEST_OFF", "1", 1);
-        freopen("/dev/null", "w", stdout);
+        dup2(open("/dev/null", O_WRONLY), 1); /* its counts are not this program's */
+        dup2(1, 2);
         execl("/proc/self/exe", "test_hooks", (char *)NULL);
         _exit(98);
     }
