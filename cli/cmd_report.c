@@ -85,7 +85,10 @@ static void explain_no_ledger(pid_t pid)
     snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
     maps = fopen(path, "re");
     if (!maps) {
-        cw_say("pid %d has no ledger that can be read here, and it belongs to another user: run as root", (int)pid);
+        cw_say("pid %d has no ledger that can be read here, and whether it runs under libcwguard.so cannot be seen "
+               "(%s): run "
+               "as its user, or as root with CAP_SYS_PTRACE",
+               (int)pid, strerror(errno));
         return;
     }
     while (!found && fgets(line, sizeof line, maps))
@@ -93,7 +96,8 @@ static void explain_no_ledger(pid_t pid)
     fclose(maps);
     if (found)
         cw_say("pid %d runs under libcwguard.so but has no ledger that can be read here: it has had no TCP socket yet, "
-               "or its ledger_dir is another one (give --ledger-dir), or that is not a tmpfs or not writable for it",
+               "or option programs leaves it out, or its ledger_dir is another one (give --ledger-dir), or that is not "
+               "a tmpfs or not writable for it",
                (int)pid);
     else
         cw_say("pid %d was not started under libcwguard.so: start it with LD_PRELOAD=/path/to/libcwguard.so in its "
@@ -160,8 +164,10 @@ static int report_file(const struct arguments *arguments, const char *path)
     int fd = cw_load_open(AT_FDCWD, path), code;
 
     if (fd < 0) {
-        cw_say("%s cannot be opened: %s%s", path, strerror(-fd),
-               fd == -ENOENT ? "; cwguard report --dead finds the ledgers of ended processes" : "");
+        cw_say("%s cannot be opened: %s%s", *path ? path : "''", strerror(-fd),
+               fd == -ENOENT
+                   ? "; give a pid or a ledger file; cwguard report --dead finds the ledgers of ended processes"
+                   : "");
         return CW_EXIT_FAILED;
     }
     code = report_fd(arguments, fd, path, false);

@@ -101,7 +101,8 @@ static void choose_moment(struct cw_load *load, const char *name, enum cw_render
         in->age_ms = in->now_ms - last_ms < UINT32_MAX / 2 ? in->now_ms - last_ms : 0;
         in->now_ms = as_record_ms(last_ms);
         if (header->truth == CW_TRUTH_NONE)
-            cw_say("%s: the process ended before its sockets were checked even once: none of them can be reported",
+            cw_say("%s: the process ended before its sockets were checked even once: none of them can be reported; "
+                   "next time end it with SIGTERM, or ask while it runs: cwguard report PID",
                    name);
         return;
     }
@@ -132,7 +133,8 @@ static int emit(struct cw_load *load, const char *name, const struct cw_report_i
     cw_emit(&output->out, &report, options->format); /* an error is kept in the output */
     result = cw_output_end(output, options->log_path, &names, why, sizeof why);
     if (result < 0)
-        cw_say("%s: %s", name, why);
+        cw_say("%s: %s; the ledger is kept: print it with cwguard report PID, or --dead once the process has ended",
+               name, why);
 done:
     free(scratch);
     free(output);

@@ -275,6 +275,12 @@ static void out_clean(struct cw_out *out, const struct cw_report *report)
         cw_out_str(out, ", ");
         cw_out_count(out, report->totals.settling);
         cw_out_str(out, " settling");
+        if (report->in.grace_ms) {
+            cw_out_str(out, " for less than ");
+            cw_out_age(out, report->in.grace_ms);
+            cw_out_str(out, report->view->header->ended == CW_ENDED_RUNNING ? ": grace=0" : ": exit_grace=0");
+            cw_out_str(out, " counts them");
+        }
     }
     cw_out_str(out, ")\n");
 }

@@ -5,9 +5,9 @@
 
 #include <string.h>
 
-/* Writes ": on_readable (server.c:164)" for the innermost function of a stack that is not libc's, nothing if no name is
- * known. */
-static void out_place(struct cw_out *out, const struct cw_report *report, uint32_t stack)
+/* Writes "BEFORE on_readable (server.c:164)" for the innermost function of a stack that is not libc's, nothing if no name
+ * is known. */
+static void out_place(struct cw_out *out, const struct cw_report *report, const char *before, uint32_t stack)
 {
     struct cw_report_work *work = report->work;
     unsigned n = cw_frames_shown(report->view, report->in.resolver, stack, work->symbols, work->frames);
@@ -19,7 +19,7 @@ static void out_place(struct cw_out *out, const struct cw_report *report, uint32
         const struct cw_symbol *symbol = &work->symbols[0];
         if (!cw_frame_symbols(report->view, report->in.resolver, work->frames[i], work->symbols) || !symbol->function)
             continue;
-        cw_out_str(out, ": ");
+        cw_out_str(out, before);
         cw_out_str(out, symbol->function);
         cw_out_str(out, " (");
         if (symbol->file) {
@@ -48,7 +48,7 @@ const char *cw_evidence_next(const struct cw_report *report, const struct cw_gro
             cw_out_str(out, cw_call_name(call) ? cw_call_name(call) : "read");
             p += 6;
         } else if (!strncmp(p, "{at}", 4)) {
-            out_place(out, report, stack ? stack : group->origin_stack);
+            out_place(out, report, stack ? ": " : "; it was opened in ", stack ? stack : group->origin_stack);
             p += 4;
         } else {
             cw_out_char(out, *p++);

@@ -72,9 +72,40 @@ bool cw_table_unmark(const struct cw_table *table, int fd, uint64_t marked)
                                        __ATOMIC_RELAXED);
 }
 
-void cw_table_clear(const struct cw_table *table, int fd, uint64_t marked)
+/* A reference to a record that may have been freed meanwhile: none is taken of one that nobody refers to. */
+static bool ref_if_used(struct cw_conn *conn)
 {
-    __atomic_compare_exchange_n(&table->view->slots[fd], &marked, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    uint32_t refs = CW_GET(conn->refs);
+    while (refs)
+        if (__atomic_compare_exchange_n(&conn->refs, &refs, refs + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+            return true;
+    return false;
+}
+
+static bool exchange(const struct cw_table *table, int fd, uint64_t from, uint64_t to)
+{
+    return __atomic_compare_exchange_n(&table->view->slots[fd], &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+static uint64_t settled(uint64_t marked)
+{
+    return (marked & ~CW_SLOT_CLOSING) | CW_SLOT_SETTLED;
+}
+
+bool cw_table_settle(const struct cw_table *table, int fd, uint64_t marked)
+{
+    uint32_t index = CW_SLOT_INDEX(marked);
+    if (!ref_if_used(&table->view->conns[index]))
+        return false;
+    if (exchange(table, fd, marked, settled(marked)))
+        return true;
+    cw_table_unref_conn(table, index);
+    return false;
+}
+
+unsigned cw_table_clear(const struct cw_table *table, int fd, uint64_t marked)
+{
+    return !exchange(table, fd, marked, 0) && exchange(table, fd, settled(marked), 0) ? 2 : 1;
 }
 
 uint32_t cw_table_used(const struct cw_table *table, enum cw_section_id section)

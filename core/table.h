@@ -37,8 +37,13 @@ uint64_t cw_table_mark_closing(const struct cw_table *table, int fd);
  * caller still owns the reference. */
 bool cw_table_unmark(const struct cw_table *table, int fd, uint64_t marked);
 
-/* Clears the slot if it still holds `marked`. The caller owns the reference either way. */
-void cw_table_clear(const struct cw_table *table, int fd, uint64_t marked);
+/* For a third party who finds a mark that seems to be nobody's any more: takes it away, giving the slot a reference of its
+ * own, because the closer may come back yet and let go of its own one. False if the slot has changed. Connections only. */
+bool cw_table_settle(const struct cw_table *table, int fd, uint64_t marked);
+
+/* After a close: clears the slot if it still holds `marked`, or what cw_table_settle has made of it. Returns how many
+ * references are the caller's to let go of: 1, also where the slot has a new meaning, or 2, the settled slot's among them. */
+unsigned cw_table_clear(const struct cw_table *table, int fd, uint64_t marked);
 
 /* A zeroed record with refs 1 and a new generation: its index, or 0 when there is no room. */
 uint32_t cw_table_new_conn(const struct cw_table *table);

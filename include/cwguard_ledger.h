@@ -46,12 +46,14 @@ struct cw_section {
 
 /* --- fd slots ---
  * bits 0..31 index into the section that kind names; 32..47 generation, raised at each store of a new meaning;
- * 48..51 kind; 52 closing: a close is under way, its caller owns the slot's reference. The word 0 is "nothing known". */
+ * 48..51 kind; 52 closing: a close is under way, its caller owns the slot's reference; 53 settled: a sweep has taken the
+ * closing bit away, the fd being open still. The word 0 is "nothing known". */
 enum cw_slot_kind { CW_SLOT_NONE = 0, CW_SLOT_CONN = 1, CW_SLOT_SET = 2 };
 #define CW_SLOT_INDEX(s) ((uint32_t)(s))
 #define CW_SLOT_GEN(s) ((uint16_t)((s) >> 32))
 #define CW_SLOT_KIND(s) ((unsigned)((s) >> 48) & 0xFu)
 #define CW_SLOT_CLOSING (UINT64_C(1) << 52)
+#define CW_SLOT_SETTLED (UINT64_C(1) << 53)
 #define CW_SLOT_MAKE(kind, gen, index) (((uint64_t)(kind) << 48) | ((uint64_t)(uint16_t)(gen) << 32) | (uint32_t)(index))
 
 /* --- connections --- */

@@ -8,9 +8,12 @@
 #include "preload/live.h"
 #include "preload/stack.h"
 #include "preload/sweep.h"
+#include "preload/sys.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <string.h>
+#include <sys/mman.h>
 
 /* Sockets closed late that are kept one by one; beyond that they are only counted. */
 #define LATE_MAX 8192u
@@ -56,16 +59,43 @@ static int queued(void *ctx, const struct cw_sock *sock)
     return 0;
 }
 
-void cw_listener_stock(struct cw_conn *listener, int fd)
+uint32_t cw_listener_stock(struct cw_conn *listener, int fd)
 {
     struct cw_sock info = {0};
     if (!cw_kernel_tcp_info(fd, &info) || info.state != TCP_LISTEN || info.recv_q == 0)
-        return;
+        return 0;
     struct stock stock = {.truth = {.view = &CW_P->view, .now_ms = cw_now_ms(), .new_conn = new_late}, .listener = listener};
     CW_SET(listener->k_recv_q, info.recv_q);
     CW_SET(listener->k_send_q, info.send_q);
     CW_SET(listener->k_ms, stock.truth.now_ms);
     cw_kernel_dump_close_wait(CW_GET(listener->local_port), queued, &stock);
+    return stock.entered ? stock.truth.now_ms : 0;
+}
+
+static int queued_still(void *ctx, const struct cw_sock *sock)
+{
+    const struct cw_closing *closing = ctx;
+    uint32_t used = cw_table_used(&cw_table, CW_SECTION_CONNS);
+    for (uint32_t i = 1; sock->inode == 0 && i < used; i++) {
+        struct cw_conn *conn = &CW_P->view.conns[i];
+        if (CW_GET(conn->origin) != CW_ORIGIN_QUEUED || CW_GET(conn->close_ms) != closing->queue_ms ||
+            !(CW_GET(conn->flags) & CW_CONN_LATE) || conn->peer_port != sock->peer_port ||
+            conn->local_port != sock->local_port || memcmp(conn->peer, sock->peer, sizeof conn->peer) != 0)
+            continue;
+        CW_AND(conn->flags, ~(uint32_t)CW_CONN_LATE);
+        CW_ADD(CW_P->late, (uint32_t)-1);
+        cw_table_unref_conn(&cw_table, i);
+        break;
+    }
+    return 0;
+}
+
+/* After the close: a queue that another process holds too (a parent, a child) lives on, and with it what was in it. */
+static void listener_unstock(const struct cw_closing *closing)
+{
+    struct cw_closing at = *closing;
+    if (at.queue_ms)
+        cw_kernel_dump_close_wait(at.queue_port, queued_still, &at);
 }
 
 void cw_listener_closed(uint32_t now_ms)
@@ -115,10 +145,12 @@ void cw_close_begin(struct cw_closing *closing, int fd)
     struct cw_conn *conn = &CW_P->view.conns[CW_SLOT_INDEX(closing->marked)];
     if (!last_of_it(conn))
         return;
-    if (CW_GET(conn->flags) & CW_CONN_LISTENER)
-        cw_listener_stock(conn, fd);
-    else
+    if (CW_GET(conn->flags) & CW_CONN_LISTENER) {
+        closing->queue_port = CW_GET(conn->local_port);
+        closing->queue_ms = cw_listener_stock(conn, fd);
+    } else {
         closing->late = is_late(conn, fd);
+    }
 }
 
 /* Turns the record into one of a socket closed late; false when there is no room for more. */
@@ -179,39 +211,56 @@ void cw_close_end(const struct cw_site *site, enum cw_call call, const struct cw
     (void)call;
     if (!closing->marked)
         return;
-    if (!closed && cw_table_unmark(&cw_table, closing->fd, closing->marked))
+    if (!closed) {
+        if (!cw_table_unmark(&cw_table, closing->fd, closing->marked))
+            release(NULL, closing->marked, false); /* it means something else, or a sweep has taken the mark away */
         return;
-    cw_table_clear(&cw_table, closing->fd, closing->marked);
-    release(site, closing->marked, closing->late && closed);
+    }
+    if (cw_table_clear(&cw_table, closing->fd, closing->marked) == 2)
+        release(NULL, closing->marked, false);
+    release(site, closing->marked, closing->late);
+    listener_unstock(closing);
     if (CW_GET(CW_P->live))
         cw_sweep_maybe(cw_now_ms());
 }
 
 /* --- many --- */
 
+#define RANGE_BYTES (CW_CLOSE_RANGE_MAX * sizeof(struct cw_closing))
+
 void cw_close_range_begin(struct cw_closing_range *range, unsigned first, unsigned last)
 {
     range->first = first;
     range->last = last;
-    range->n = 0;
+    range->n = range->room = 0;
+    range->each = NULL;
     if (!CW_GET(CW_P->live) || cw_vforked())
         return;
+    long memory = cw_kernel_may(0) ? cw_sys(SYS_mmap, 0, RANGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                                   : -EPERM;
+    if (memory < 0 && memory > -4096)
+        return;
+    range->each = (struct cw_closing *)memory;
+    range->room = CW_CLOSE_RANGE_MAX;
     uint32_t ready = CW_GET(CW_P->slots_ready);
-    for (unsigned fd = first; fd <= last && fd < ready && range->n < CW_CLOSE_RANGE_MAX; fd++)
+    for (unsigned fd = first; fd <= last && fd < ready && range->n < range->room; fd++)
         if (cw_table_slot(&cw_table, (int)fd)) {
             cw_close_begin(&range->each[range->n], (int)fd);
             range->n += range->each[range->n].marked != 0;
             range->first = fd + 1; /* what lies beyond is settled without a mark */
         }
-    if (range->n < CW_CLOSE_RANGE_MAX)
+    if (range->n < range->room)
         range->first = ready;
 }
 
 void cw_close_range_end(const struct cw_site *site, enum cw_call call, const struct cw_closing_range *range, bool closed)
 {
-    for (unsigned i = 0; i < range->n; i++)
+    unsigned n = range->n, room = range->room;
+    for (unsigned i = 0; i < n; i++)
         cw_close_end(site, call, &range->each[i], closed);
-    if (!closed || range->n < CW_CLOSE_RANGE_MAX)
+    if (range->each)
+        cw_sys(SYS_munmap, range->each, RANGE_BYTES);
+    if (!closed || n < room || !CW_GET(CW_P->live) || cw_vforked())
         return;
     /* More than could be marked beforehand. A thread that opened one of these numbers since would lose its record, not its
      * report: the kernel is asked for that. */

@@ -12,6 +12,8 @@ struct cw_closing {
     int fd;
     uint64_t marked; /* the slot's word, 0 when there is nothing to do */
     bool late;       /* the kernel said: leaked, until now */
+    uint16_t queue_port; /* a listener's, of whose queue stock was taken */
+    uint32_t queue_ms;   /* and when; 0: nothing was in it */
 };
 
 /* Before the real call. */
@@ -24,11 +26,12 @@ void cw_close_end(const struct cw_site *site, enum cw_call call, const struct cw
  * but for a filter's or a cancelled call's (close(2), NOTES). */
 bool cw_close_freed(int result, int error);
 
-/* Every known fd in [first, last]: the real call closes them all. At most this many are settled one by one. */
+/* Every known fd in [first, last]: the real call closes them all. At most this many are settled one by one; they are kept in
+ * memory of our own, not on a stack that may be small. */
 #define CW_CLOSE_RANGE_MAX 256
 struct cw_closing_range {
-    unsigned first, last, n;
-    struct cw_closing each[CW_CLOSE_RANGE_MAX];
+    unsigned first, last, n, room;
+    struct cw_closing *each;
 };
 void cw_close_range_begin(struct cw_closing_range *range, unsigned first, unsigned last);
 void cw_close_range_end(const struct cw_site *site, enum cw_call call, const struct cw_closing_range *range, bool closed);
@@ -36,8 +39,8 @@ void cw_close_range_end(const struct cw_site *site, enum cw_call call, const str
 /* A record's fd turned out to mean something else: forget it, counted as a close that no hook saw. word: the slot's. */
 void cw_close_unseen(uint64_t word);
 
-/* Before shutdown() or close() of a listener: takes stock of its accept queue. */
-void cw_listener_stock(struct cw_conn *listener, int fd);
+/* Before shutdown() or close() of a listener: takes stock of its accept queue. Returns when, 0 if nothing was in it. */
+uint32_t cw_listener_stock(struct cw_conn *listener, int fd);
 /* A listener is gone. */
 void cw_listener_closed(uint32_t now_ms);
 

@@ -8,10 +8,12 @@
 #include "preload/kernel.h"
 #include "preload/ledger_file.h"
 #include "preload/live.h"
+#include "preload/own_stack.h"
 #include "preload/probe.h"
 #include "preload/record.h"
 #include "preload/reporter.h"
 #include "preload/signals.h"
+#include "preload/stack.h"
 #include "preload/start.h"
 #include "preload/sys.h"
 
@@ -23,7 +25,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
-#include <time.h>
 #include <unistd.h>
 
 static void at_exit(int status, void *unused)
@@ -48,15 +49,24 @@ void cw_end_quick_status(int status)
  * library's destructors, only after preloaded constructors have run: ours comes last of all. */
 void cw_end_init(void)
 {
-    on_exit(at_exit, NULL);
-    at_quick_exit(at_quick);
+    /* Neither fails this early: libc has static room for the first 32. */
+    (void)on_exit(at_exit, NULL);
+    (void)at_quick_exit(at_quick);
 }
 
-/* When the peer's FIN came, as near as can be told. */
-static uint32_t fin_ms_of(const struct cw_conn *conn, uint32_t now_ms)
+/* Two threads stamp with clocks read in either order: a time slightly ahead is an age of 0. */
+static uint32_t age_of(uint32_t now_ms, uint32_t then_ms)
 {
-    uint32_t seen_ms = CW_GET(conn->fin_ms), kernel_ms = now_ms - cw_leak_age_ms(conn, now_ms);
-    return seen_ms && (int32_t)(seen_ms - kernel_ms) < 0 ? seen_ms : kernel_ms;
+    uint32_t age = now_ms - then_ms;
+    return age > UINT32_MAX - 60000 ? 0 : age;
+}
+
+/* How long ago the peer's FIN came, as near as can be told. Ages are compared, not times: the difference of two times has
+ * another sign after 24 days. */
+static uint32_t fin_age_of(const struct cw_conn *conn, uint32_t now_ms)
+{
+    uint32_t seen_ms = CW_GET(conn->fin_ms), kernel_age = cw_leak_age_ms(conn, now_ms);
+    return seen_ms && age_of(now_ms, seen_ms) > kernel_age ? age_of(now_ms, seen_ms) : kernel_age;
 }
 
 struct findings {
@@ -81,8 +91,8 @@ static struct findings settle(uint32_t now_ms)
         if (CW_GET(conn->k_state) != TCP_CLOSE_WAIT || CW_GET(conn->origin) == CW_ORIGIN_QUEUED)
             continue;
         found.close_wait++;
-        uint32_t fin_ms = fin_ms_of(conn, now_ms);
-        if ((int32_t)(fin_ms - CW_GET(header->end_ms)) > 0 || (closed_ms && (int32_t)(fin_ms - closed_ms) > 0)) {
+        uint32_t fin_age = fin_age_of(conn, now_ms);
+        if (fin_age < age_of(now_ms, CW_GET(header->end_ms)) || (closed_ms && fin_age < age_of(now_ms, closed_ms))) {
             CW_OR(conn->flags, CW_CONN_SETTLING);
             CW_AND(conn->flags, ~(uint32_t)CW_CONN_LEAKED);
         } else if (flags & CW_CONN_LEAKED) {
@@ -104,7 +114,8 @@ static void say_clean(const struct findings *found)
 {
     struct cw_out out;
     struct cw_line line;
-    if (cw_static.options.verbosity == 0 && !is_terminal(cw_stderr_fd()))
+    if (!cw_kernel_may(CW_MAY_POLL | CW_MAY_SIGNALS) ||
+        (cw_static.options.verbosity == 0 && !is_terminal(cw_stderr_fd())))
         return;
     cw_out_line(&out, &line);
     cw_out_str(&out, "no sockets left in CLOSE_WAIT (");
@@ -128,9 +139,8 @@ static bool child_has_something(void)
         return false;
     for (uint32_t fd = 0, n = cw_fork_slots(); fd < n; fd++) {
         struct pollfd ask = {.fd = (int)fd, .events = POLLRDHUP};
-        struct timespec now = {0};
         struct cw_sock sock;
-        if (cw_fork_knows((int)fd) && cw_sys(SYS_ppoll, &ask, 1, &now, 0, 8) == 1 && (ask.revents & POLLRDHUP) &&
+        if (cw_fork_knows((int)fd) && cw_sys(SYS_poll, &ask, 1, 0) == 1 && (ask.revents & POLLRDHUP) &&
             cw_kernel_sock((int)fd, &sock) && sock.state == TCP_CLOSE_WAIT)
             return true;
     }
@@ -159,8 +169,15 @@ static void end_under_filter(const struct findings *found)
         cw_reporter_run(2, false);
 }
 
-void cw_end(enum cw_end_how how, int status)
+struct end {
+    enum cw_end_how how;
+    int status;
+};
+
+static void do_end(void *arg)
 {
+    enum cw_end_how how = ((const struct end *)arg)->how;
+    int status = ((const struct end *)arg)->status;
     if (!end_claimed())
         return;
     int saved = errno;
@@ -200,13 +217,28 @@ void cw_end(enum cw_end_how how, int status)
     errno = saved;
 }
 
+/* What the end may need of a stack. */
+#define END_STACK_BYTES 65536u
+
+void cw_end(enum cw_end_how how, int status)
+{
+    struct end end = {how, status};
+    if (cw_static.disabled || cw_vforked() || CW_GET(CW_P->ending) || (!CW_GET(CW_P->live) && !cw_fork_pending()))
+        return;
+    /* In our handler always: it may be on a signal's stack, or on whatever the program was on, and it does not come back.
+     * Else only where it must be: a collector that scans this thread's stack meanwhile should find us on it. */
+    if (how == CW_END_SIGNAL || cw_stack_left(END_STACK_BYTES) < END_STACK_BYTES)
+        cw_own_stack_call(do_end, &end);
+    else
+        do_end(&end);
+}
+
 void cw_end_exec_begin(const char *path)
 {
     if (!CW_GET(CW_P->live) || cw_vforked())
         return;
     struct cw_ledger *header = CW_P->view.header;
-    bool fails = path && strchr(path, '/') && cw_kernel_may(CW_MAY_FILES) &&
-                 cw_sys(SYS_faccessat, AT_FDCWD, path, X_OK) != 0;
+    bool fails = path && cw_kernel_may(CW_MAY_FILES) && cw_sys(SYS_faccessat, AT_FDCWD, path, X_OK) != 0;
     if (!fails)
         cw_ledger_remove();
     CW_SET(header->end_ms, cw_now_ms());

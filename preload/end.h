@@ -17,7 +17,8 @@ void cw_end(enum cw_end_how how, int status);
 void cw_end_quick_status(int status);
 
 /* Around an exec: the next image has the sockets that survive it and takes them over, so the ledger's file goes, unless it
- * can be told beforehand that the exec fails (path: what is executed, or NULL). After a failure recording goes on; the file's
+ * can be told beforehand that the exec fails (path: the file executed, or NULL where that is not known; it is only given to the
+ * kernel, so it may be anything). After a failure recording goes on; the file's
  * name, if it went, does not come back. */
 void cw_end_exec_begin(const char *path);
 void cw_end_exec_failed(void);

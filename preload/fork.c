@@ -4,6 +4,7 @@
 
 #include "core/stacks.h"
 #include "preload/ledger_file.h"
+#include "preload/probe.h"
 #include "preload/record.h"
 #include "preload/stack.h"
 #include "preload/sys.h"
@@ -87,6 +88,9 @@ static void in_child(void)
     cw_tls.in_daemon = 0;
     if (CW_GET(CW_P->live)) /* a kernel without MADV_WIPEONFORK */
         memset(&cw_process_page, 0, sizeof cw_process_page);
+    /* Before it records: its own vfork children share its memory, and the pid tells them (cw_in_vfork_child). */
+    if (!CW_GET(cw_static.seccomp))
+        CW_SET(CW_P->pid, (pid_t)cw_sys(SYS_getpid));
     cw_tls.thread_ref = 0;
     drop_copy(&cw_static.fork_copy); /* of a fork further up that came to nothing */
     cw_static.fork_copy = cw_tls.fork_copy;
@@ -96,18 +100,41 @@ static void in_child(void)
 void cw_fork_init(void)
 {
     single_threaded = dlsym(RTLD_DEFAULT, "__libc_single_threaded");
-    cw_sys(SYS_madvise, &cw_process_page, sizeof cw_process_page, MADV_WIPEONFORK);
+    if (cw_static.may & CW_MAY_FILES) /* else in_child wipes it, and the ledger is not shared memory anyway */
+        cw_sys(SYS_madvise, &cw_process_page, sizeof cw_process_page, MADV_WIPEONFORK);
     pthread_atfork(prepare, in_parent, in_child);
 }
 
-/* --- in the child --- */
+/* --- in the child ---
+ * The thread that begins the child's ledger takes what the parent left away, while other threads' hooks may be looking at it:
+ * they say so first (peeking), and look only as long as nobody has begun. */
+
+static bool peek_begin(void)
+{
+    __atomic_add_fetch(&CW_P->peeking, 1, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&CW_P->starting, __ATOMIC_SEQ_CST) == 0;
+}
+
+static void peek_end(void)
+{
+    __atomic_sub_fetch(&CW_P->peeking, 1, __ATOMIC_RELEASE);
+}
+
+/* Whether nobody looks any more. Who was interrupted while looking, by a signal handler that is now here, or jumped out of
+ * it, never will be done: then the memory stays. */
+static bool peeking_over(void)
+{
+    for (int i = 0; i < 1000 && __atomic_load_n(&CW_P->peeking, __ATOMIC_SEQ_CST); i++)
+        cw_sys(SYS_sched_yield);
+    return !__atomic_load_n(&CW_P->peeking, __ATOMIC_SEQ_CST);
+}
 
 bool cw_fork_pending(void)
 {
     return !CW_GET(CW_P->live) && !CW_GET(CW_P->off) && (cw_static.fork_copy || cw_static.last_view.header);
 }
 
-uint32_t cw_fork_slots(void)
+static uint32_t slots_left(void)
 {
     struct copy *copy = cw_static.fork_copy;
     if (copy)
@@ -115,13 +142,30 @@ uint32_t cw_fork_slots(void)
     return cw_static.last_view.header ? CW_GET(cw_static.last_view.header->sections[CW_SECTION_SLOTS].used) : 0;
 }
 
-bool cw_fork_knows(int fd)
+uint32_t cw_fork_slots(void)
+{
+    uint32_t n = peek_begin() ? slots_left() : 0;
+    peek_end();
+    return n;
+}
+
+static bool was_conn(int fd)
 {
     struct copy *copy = cw_static.fork_copy;
-    if (!cw_fork_pending() || (uint32_t)fd >= cw_fork_slots())
+    if ((uint32_t)fd >= slots_left())
         return false;
     uint64_t slot = copy ? copy_slots(copy)[fd] : CW_GET(cw_static.last_view.slots[fd]);
     return CW_SLOT_KIND(slot) == CW_SLOT_CONN;
+}
+
+bool cw_fork_knows(int fd)
+{
+    if (fd < 0 || !cw_fork_pending())
+        return false;
+    /* Another thread has begun: cw_start waits for it, then the ledger knows. */
+    bool knows = !peek_begin() || was_conn(fd);
+    peek_end();
+    return knows;
 }
 
 /* Copies the first n records of an append-only section, so that ids in it stay true. */
@@ -182,7 +226,7 @@ void cw_fork_adopt(void)
     adopt_tables(parent);
     if (n_conns > 1 && cw_ledger_reserve(CW_SECTION_CONNS, 1, n_conns - 1) == 0) {
         view->header->sections[CW_SECTION_CONNS].used = n_conns;
-        for (uint32_t fd = 0, n = cw_fork_slots(); fd < n; fd++)
+        for (uint32_t fd = 0, n = slots_left(); fd < n; fd++)
             adopt_slot(fd, copy ? copy_slots(copy)[fd] : CW_GET(parent->slots[fd]), copy ? copy_conns(copy) : parent->conns,
                        n_conns);
         for (uint32_t i = 1; i < n_conns; i++)
@@ -192,6 +236,10 @@ void cw_fork_adopt(void)
     CW_P->child = 1;
     CW_P->threaded_fork = !copy || copy->threaded;
     cw_stack_forked(CW_P->threaded_fork);
-    cw_sys(SYS_munmap, parent->header, parent->header->total_bytes);
-    drop_copy(&cw_static.fork_copy);
+    if (peeking_over()) {
+        cw_sys(SYS_munmap, parent->header, parent->header->total_bytes);
+        drop_copy(&cw_static.fork_copy);
+    } else {
+        cw_static.fork_copy = NULL;
+    }
 }

@@ -109,11 +109,11 @@ bool cw_kernel_peek(void *to, const void *from, size_t n)
 static void name_to(const struct sockaddr_storage *name, uint32_t len, uint8_t address[16], uint16_t *port)
 {
     memset(address, 0, 16);
-    if (name->ss_family == AF_INET && len >= sizeof(struct sockaddr_in)) {
+    if (len >= sizeof(struct sockaddr_in) && name->ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)name;
         memcpy(address, &in->sin_addr, 4);
         *port = ntohs(in->sin_port);
-    } else if (name->ss_family == AF_INET6 && len >= sizeof(struct sockaddr_in6)) {
+    } else if (len >= sizeof(struct sockaddr_in6) && name->ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)name;
         memcpy(address, &in6->sin6_addr, 16);
         *port = ntohs(in6->sin6_port);
@@ -135,16 +135,19 @@ bool cw_kernel_sock(int fd, struct cw_sock *ret)
     return true;
 }
 
-static int dump_family(int netlink, uint8_t family, uint16_t local_port, int (*each)(void *, const struct cw_sock *), void *ctx)
+/* Not on the stack: a close() may be asking, on a thread that has 16 KiB in all. */
+#define ANSWER_BYTES 16384u
+
+static int dump_family(int netlink, uint8_t family, uint16_t local_port, unsigned char *answer,
+                       int (*each)(void *, const struct cw_sock *), void *ctx)
 {
     unsigned char request[CW_DIAG_REQUEST_BYTES] __attribute__((aligned(8)));
-    unsigned char answer[16384] __attribute__((aligned(8)));
     size_t n = cw_diag_request(request, family, 1u << TCP_CLOSE_WAIT, local_port);
     long sent = cw_sys(SYS_sendto, netlink, request, n, 0, 0, 0);
     if (sent < 0)
         return (int)sent;
     for (;;) {
-        long got = cw_sys(SYS_recvfrom, netlink, answer, sizeof answer, 0, 0, 0);
+        long got = cw_sys(SYS_recvfrom, netlink, answer, ANSWER_BYTES, 0, 0, 0);
         if (got == -EINTR)
             continue;
         if (got <= 0)
@@ -165,9 +168,14 @@ int cw_kernel_dump_close_wait(uint16_t local_port, int (*each)(void *ctx, const 
     netlink = cw_fd_lift(netlink);
     if (netlink < 0)
         return netlink;
-    int failed = dump_family(netlink, AF_INET, local_port, each, ctx);
-    if (!failed)
-        failed = dump_family(netlink, AF_INET6, local_port, each, ctx);
+    long memory = cw_sys(SYS_mmap, 0, ANSWER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int failed = memory < 0 && memory > -4096 ? (int)memory : 0;
+    if (!failed) {
+        failed = dump_family(netlink, AF_INET, local_port, (unsigned char *)memory, each, ctx);
+        if (!failed)
+            failed = dump_family(netlink, AF_INET6, local_port, (unsigned char *)memory, each, ctx);
+        cw_sys(SYS_munmap, memory, ANSWER_BYTES);
+    }
     cw_sys(SYS_close, netlink);
     return failed == -ENOENT ? 0 : failed; /* a kernel without IPv6 */
 }
@@ -256,7 +264,7 @@ struct check {
     struct cw_truth_check truth;
     struct owned *owned;
     uint32_t n, room;
-    bool seen_all;
+    bool something; /* the dump, which goes through all sockets of the machine, is worth its while */
 };
 
 static uint32_t new_conn(void *ctx)
@@ -274,12 +282,27 @@ static void count_fd(void *ctx, int fd)
     ++*(uint32_t *)ctx;
 }
 
+/* Whether this socket's peer has closed, or (a listener) somebody waits in its queue, who may have. */
+static bool may_be_left(int fd)
+{
+    struct pollfd ask = {.fd = fd, .events = POLLIN | POLLRDHUP};
+    uint8_t family, protocol;
+    int listens = 0;
+    if (!cw_kernel_may(CW_MAY_POLL | CW_MAY_GETSOCKOPT))
+        return true;
+    if (cw_sys(SYS_poll, &ask, 1, 0) != 1 || !cw_kernel_is_tcp(fd, &family, &protocol))
+        return false;
+    return (ask.revents & ~POLLIN) || !get_int(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens) || listens;
+}
+
 static void own_fd(void *ctx, int fd)
 {
     struct check *check = ctx;
     uint32_t inode = cw_kernel_socket_inode(fd);
     if (inode && check->n < check->room)
         check->owned[check->n++] = (struct owned){.inode = inode, .fd = fd};
+    if (inode && !check->something)
+        check->something = may_be_left(fd);
 }
 
 /* Heapsort by inode, then fd: no memory, no recursion. */
@@ -365,9 +388,8 @@ static void ask_each(struct check *check, bool mptcp_only)
         uint8_t family, protocol;
         if (cw_kernel_is_tcp(fds[0], &family, &protocol) && (protocol == 255 || !mptcp_only) && cw_kernel_sock(fds[0], &sock)) {
             struct pollfd ask = {.fd = fds[0], .events = POLLRDHUP};
-            struct timespec now = {0};
-            bool hung_up = protocol == 255 && cw_kernel_may(CW_MAY_POLL) &&
-                           cw_sys(SYS_ppoll, &ask, 1, &now, 0, 8) == 1 && (ask.revents & POLLRDHUP);
+            bool hung_up = protocol == 255 && cw_kernel_may(CW_MAY_POLL) && cw_sys(SYS_poll, &ask, 1, 0) == 1 &&
+                           (ask.revents & POLLRDHUP);
             if (hung_up && !(ask.revents & POLLHUP))
                 sock.state = TCP_CLOSE_WAIT; /* what an MPTCP socket's own state does not say */
             if (sock.state == TCP_CLOSE_WAIT)
@@ -413,7 +435,7 @@ int cw_kernel_check_all(uint32_t grace_ms)
         cw_kernel_each_fd(own_fd, &check);
     sort_owned(check.owned, check.n);
     cw_truth_begin(&check.truth);
-    failed = cw_kernel_dump_close_wait(0, diagnosed, &check);
+    failed = check.something ? cw_kernel_dump_close_wait(0, diagnosed, &check) : 0;
     if (failed) {
         cw_truth_begin(&check.truth);
         CW_OR(CW_P->view.header->flags, CW_HEADER_NO_NETLINK);
@@ -423,7 +445,7 @@ int cw_kernel_check_all(uint32_t grace_ms)
             cw_sys(SYS_munmap, memory, bytes);
             return failed;
         }
-    } else if (any_mptcp()) {
+    } else if (check.something && any_mptcp()) {
         ask_each(&check, true);
     }
     cw_truth_gone(&check.truth, is_socket, NULL);

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "preload/ledger_parts.h"
 
+#include "preload/probe.h"
 #include "preload/sys.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@
 
 int cw_fd_lift(int fd)
 {
-    if (fd < 0 || fd >= HIGH_FD)
+    if (fd < 0 || fd >= HIGH_FD || !(cw_static.may & CW_MAY_FILES)) /* fcntl was tried with the calls for files */
         return fd;
     long high = cw_sys(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH_FD);
     if (high < 0) /* RLIMIT_NOFILE is low, or all are taken */

@@ -1,6 +1,7 @@
 /* Whose ledger it is: pid, names and times, with the few system calls that any filter has already let pass at start. */
 #define _GNU_SOURCE
 #include "include/cwguard_version.h"
+#include "preload/clock.h"
 #include "preload/ledger_parts.h"
 #include "preload/probe.h"
 #include "preload/sys.h"
@@ -12,7 +13,6 @@
 #include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
-#include <time.h>
 
 /* Given by the build; a build without it says so. */
 #define MS_NS UINT64_C(1000000)
@@ -77,24 +77,16 @@ void cw_identity_of_self(struct cw_identity *ret_identity)
         ret_identity->start_ticks = cw_identity_ticks(text);
 }
 
-/* clock_gettime is answered by the vDSO: no system call, no errno, no cancellation point. */
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec ts = {0};
-    clock_gettime(clock, &ts);
-    return (uint64_t)ts.tv_sec * SECOND_NS + (uint64_t)ts.tv_nsec;
-}
-
 static void fill_times(struct cw_ledger *header)
 {
     /* The coarse clock lags behind by up to a tick; both must name the same moment. */
-    header->start_mono_ns = clock_ns(CLOCK_MONOTONIC_COARSE);
-    header->start_real_ns = clock_ns(CLOCK_REALTIME_COARSE);
+    header->start_mono_ns = cw_clock_ns(CLOCK_MONOTONIC_COARSE);
+    header->start_real_ns = cw_clock_ns(CLOCK_REALTIME_COARSE);
     header->process_start_mono_ns = header->start_mono_ns;
     unsigned long per_second = getauxval(AT_CLKTCK);
     if (header->start_ticks && per_second) {
         /* Start times count from boot, suspend included. */
-        uint64_t boot_ns = clock_ns(CLOCK_BOOTTIME);
+        uint64_t boot_ns = cw_clock_ns(CLOCK_BOOTTIME);
         uint64_t age_ns = boot_ns - header->start_ticks * (SECOND_NS / per_second);
         if (age_ns <= header->start_mono_ns)
             header->process_start_mono_ns = header->start_mono_ns - age_ns;

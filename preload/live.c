@@ -54,17 +54,20 @@ static bool within_rate(uint32_t now_ms)
     return CW_ADD(minute_lines, 1) < LINES_PER_MINUTE;
 }
 
-/* A write to a pipe whose reader is gone raises SIGPIPE in this thread: blocked meanwhile, and taken away if it was not
- * pending before. */
+/* A write raises SIGPIPE in this thread where a pipe's reader is gone, SIGXFSZ where a file has reached RLIMIT_FSIZE: blocked
+ * meanwhile, and taken away if it was not pending before. SIGTTOU, which would stop a background job (stty tostop), does not
+ * come at all while it is blocked. */
 static long write_quietly(int fd, const char *text, size_t n)
 {
-    uint64_t pipe_only = UINT64_C(1) << (SIGPIPE - 1), old = 0, pending = 0;
+    const uint64_t pipe_signal = UINT64_C(1) << (SIGPIPE - 1), size_signal = UINT64_C(1) << (SIGXFSZ - 1);
+    uint64_t blocked = pipe_signal | size_signal | UINT64_C(1) << (SIGTTOU - 1), old = 0, pending = 0;
     struct timespec now = {0};
-    cw_sys(SYS_rt_sigprocmask, SIG_BLOCK, &pipe_only, &old, 8);
+    cw_sys(SYS_rt_sigprocmask, SIG_BLOCK, &blocked, &old, 8);
     cw_sys(SYS_rt_sigpending, &pending, 8);
     long written = cw_sys(SYS_write, fd, text, n);
-    if (written == -EPIPE && !(pending & pipe_only))
-        cw_sys(SYS_rt_sigtimedwait, &pipe_only, 0, &now, 8);
+    uint64_t raised = (written == -EPIPE ? pipe_signal : written == -EFBIG ? size_signal : 0) & ~pending;
+    if (raised)
+        cw_sys(SYS_rt_sigtimedwait, &raised, 0, &now, 8);
     cw_sys(SYS_rt_sigprocmask, SIG_SETMASK, &old, 0, 8);
     return written;
 }
@@ -75,8 +78,7 @@ bool cw_live_say(const char *text)
     static const char prefix[] = "cwguard: ";
     int fd = cw_kernel_may(CW_MAY_POLL | CW_MAY_SIGNALS) ? cw_stderr_fd() : -1;
     struct pollfd ask = {.fd = fd, .events = POLLOUT};
-    struct timespec now = {0};
-    if (fd < 0 || cw_sys(SYS_ppoll, &ask, 1, &now, 0, 8) != 1 || !(ask.revents & POLLOUT) || (ask.revents & (POLLERR | POLLHUP)))
+    if (fd < 0 || cw_sys(SYS_poll, &ask, 1, 0) != 1 || !(ask.revents & POLLOUT) || (ask.revents & (POLLERR | POLLHUP)))
         return false;
     size_t n = strlen(text);
     if (n > sizeof line - sizeof prefix - 1)

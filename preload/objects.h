@@ -28,9 +28,9 @@ bool cw_objects_find(uintptr_t pc, struct cw_object *ret_object);
 void cw_objects_changed(void);
 
 /* Whether the 8 bytes at an address can be read: asks the kernel, without a fault and without any right but that to
- * set one's own signal mask (rt_sigprocmask copies the set before it refuses a senseless `how`). Once the program
- * has installed a seccomp filter nothing is asked and the answer is true: only for addresses that are very likely
- * good. */
+ * set one's own signal mask (rt_sigprocmask copies the set before it refuses a senseless `how`). Where a seccomp
+ * filter might punish that nothing is asked and the answer is true: only for addresses that are very
+ * likely good. */
 bool cw_objects_readable(uintptr_t address);
 
 /* A program header of an object, checked against its mapped range: its run-time address and size; false if it has

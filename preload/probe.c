@@ -65,6 +65,11 @@
     X(POLL, cw_sys(SYS_poll, 0L, 0L, 0L))                                                                              \
     X(SIGNALS, cw_sys(SYS_rt_sigtimedwait, &all, 0L, &no_time, 8L))                                                    \
     X(SIGNALS, cw_sys(SYS_rt_sigpending, &word, 8L))                                                                   \
+    X(SIGNALS, cw_sys(SYS_sigaltstack, 0L, 0L))                                                                        \
+    X(SIGNALS, cw_sys(SYS_tgkill, -1, -1, 0L))                                                                         \
+    X(SIGNALS, cw_sys(SYS_mincore, 0L, 0L, 0L)) /* libunwind's */                                                      \
+    X(POLL, cw_sys(SYS_ioctl, -1, 0L, 0L))                                                                             \
+    X(FILES, cw_sys(SYS_faccessat, -1, "", 0L))                                                                        \
     X(FILES, cw_sys(SYS_renameat2, -1, "", -1, "", 0L))                                                                \
     X(MEMFD, cw_sys(SYS_memfd_create, "cwguard", MFD_CLOEXEC))                                                         \
     X(MEMFD, cw_sys(SYS_pwrite64, -1, 0L, 0L, 0L))

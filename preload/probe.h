@@ -20,8 +20,8 @@
     X(VM_READV)   /* process_vm_readv on ourselves */                                                                  \
     X(FILES)      /* a ledger in a file: mkdirat, ftruncate, fstatfs, madvise, unlinkat, … */                        \
     X(READLINK)   /* readlinkat and getdents64: /proc/self/fd, /proc/self/exe */                                       \
-    X(POLL)       /* poll */                                                                                           \
-    X(SIGNALS)    /* rt_sigprocmask, rt_sigaction, rt_sigtimedwait */                                                  \
+    X(POLL)       /* poll, ioctl */                                                                                    \
+    X(SIGNALS)    /* rt_sigprocmask, rt_sigaction, rt_sigtimedwait, sigaltstack, tgkill; mincore */                    \
     X(MEMFD)      /* memfd_create, pwrite64 */
 
 enum cw_may_bit {

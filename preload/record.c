@@ -94,7 +94,7 @@ uint32_t cw_thread_self(uint32_t now_ms)
     CW_SET(thread->wait_ms, 0);
     CW_SET(thread->in_wait, 0);
     char name[16] = "";
-    if (cw_kernel_may(0))
+    if (cw_kernel_may(CW_MAY_CLONE)) /* prctl was tried along with it */
         cw_sys(SYS_prctl, PR_GET_NAME, name, 0, 0, 0);
     __builtin_memcpy(thread->name, name, sizeof thread->name);
     return tls->thread_ref = index | (CW_GET(thread->generation) & 0xFFFF) << 16;

@@ -1,6 +1,8 @@
 /* Recording: transfers, and waits for them. */
 #define _GNU_SOURCE
 #include "preload/record.h"
+
+#include "preload/close.h"
 #include "preload/stack.h"
 #include "preload/sweep.h"
 
@@ -61,10 +63,12 @@ unsigned cw_transfer_iov(const struct iovec *iov, int n, long result)
 
 /* --- messages, and the fds in them --- */
 
+/* Lengths are checked here: some protocols (MPTCP, vsock) send a message without looking at its control data. */
 static const struct cmsghdr *rights_of(const struct msghdr *msg, const struct cmsghdr *cmsg)
 {
+    uintptr_t end = (uintptr_t)msg->msg_control + msg->msg_controllen;
     for (; cmsg; cmsg = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, (struct cmsghdr *)(uintptr_t)cmsg)) {
-        if (cmsg->cmsg_len < CMSG_LEN(0))
+        if (cmsg->cmsg_len < CMSG_LEN(0) || cmsg->cmsg_len > end - (uintptr_t)cmsg)
             return NULL;
         if (cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
             return cmsg;
@@ -79,7 +83,10 @@ static void each_right(const struct cw_site *site, const struct msghdr *msg, voi
         return;
     const struct cmsghdr *cmsg = rights_of(msg, CMSG_FIRSTHDR(msg));
     while (cmsg) {
-        size_t n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        /* No more than the buffer holds: a socket that knows no control messages has not checked what it was sent. */
+        size_t room = msg->msg_controllen - (size_t)((const char *)cmsg - (const char *)msg->msg_control);
+        size_t bytes = cmsg->cmsg_len < room ? cmsg->cmsg_len : room;
+        size_t n = bytes < CMSG_LEN(0) ? 0 : (bytes - CMSG_LEN(0)) / sizeof(int);
         const unsigned char *data = CMSG_DATA(cmsg);
         for (size_t i = 0; i < n; i++) {
             int fd;
@@ -189,8 +196,8 @@ static uint32_t set_of(int fd)
         cw_table_unref_set(&cw_table, index);
         return 0;
     }
-    if (old && !(old & CW_SLOT_CLOSING) && CW_SLOT_KIND(old) == CW_SLOT_CONN)
-        cw_table_unref_conn(&cw_table, CW_SLOT_INDEX(old));
+    if (old && !(old & CW_SLOT_CLOSING))
+        cw_close_unseen(old);
     return index;
 }
 

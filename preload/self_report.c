@@ -4,6 +4,7 @@
 
 #include "core/atomic.h"
 #include "core/emit.h"
+#include "preload/clock.h"
 #include "preload/ledger_file.h"
 #include "preload/ledger_parts.h"
 #include "preload/probe.h"
@@ -13,7 +14,6 @@
 
 #include <signal.h>
 #include <string.h>
-#include <time.h>
 
 #define BIT(signal) (UINT64_C(1) << ((signal)-1))
 
@@ -80,14 +80,12 @@ static void signals_release(const struct held *held)
 static void fill_input(struct cw_report_input *in, const struct work *work)
 {
     const struct cw_ledger *header = work->view.header;
-    struct timespec now = {0};
     /* Of the vDSO's clocks only the coarse ones never become system calls nor read the time stamp counter, which strict
      * seccomp forbids. */
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
     *in = (struct cw_report_input){
         /* What the kernel was asked a moment ago is not to grow older on the way here. */
         .now_ms = header->truth == CW_TRUTH_KERNEL && header->truth_ms ? header->truth_ms : cw_now_ms(),
-        .now_real_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec,
+        .now_real_ns = cw_clock_ns(CLOCK_REALTIME_COARSE),
         .grace_ms = header->ended == CW_ENDED_RUNNING ? header->grace_ms : header->exit_grace_ms,
         .late = (enum cw_late)cw_static.options.late,
         .options = &cw_static.options,

@@ -82,7 +82,7 @@ void cw_signals_show(int sig, struct sigaction *old)
 
 static void install(int sig)
 {
-    struct sigaction ours, old;
+    struct sigaction ours, old = {.sa_flags = 0};
     if (CW_REAL(sigaction)(sig, NULL, &old) != 0 || (old.sa_flags & SA_SIGINFO) || old.sa_handler != SIG_DFL)
         return;
     replaced[place_of(sig)] = old;
@@ -110,7 +110,7 @@ void cw_signals_install(void)
 void cw_signals_remove(void)
 {
     int saved = errno;
-    struct sigaction dfl, old;
+    struct sigaction dfl, old = {.sa_flags = 0};
     memset(&dfl, 0, sizeof dfl);
     dfl.sa_handler = SIG_DFL;
     for (size_t i = 0; i < sizeof watched / sizeof watched[0]; i++)

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "preload/spawn.h"
 
+#include "preload/clock.h"
 #include "preload/ledger_parts.h"
 #include "preload/sys.h"
 
@@ -58,9 +59,7 @@ long cw_spawn(unsigned long flags, void *stack, void (*fn)(void *), void *arg)
 
 uint64_t cw_spawn_now_ns(void)
 {
-    struct timespec now = {0};
-    clock_gettime(CLOCK_MONOTONIC, &now); /* in the vDSO */
-    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
+    return cw_clock_ns(CLOCK_MONOTONIC);
 }
 
 static struct timespec in_timespec(uint64_t ns)

@@ -7,6 +7,7 @@
 #include "preload/memo.h"
 #include "preload/modules.h"
 #include "preload/objects.h"
+#include "preload/probe.h"
 #include "preload/sys.h"
 #include "preload/unwind.h"
 
@@ -65,10 +66,10 @@ static size_t left_on_main(uintptr_t sp)
  * there yet. A signal stack is known to the kernel. A thread's own or a fiber's has a guard page below it, if its
  * maker was careful: the pages down to it can be read. (One without a guard page, nearly full, with readable memory
  * below, cannot be told.) */
-static size_t stack_left(void)
+size_t cw_stack_left(size_t enough_bytes)
 {
     uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
-    if (CW_GET(cw_static.seccomp))
+    if (CW_GET(cw_static.seccomp) || !(cw_static.may & CW_MAY_SIGNALS))
         return cw_walker_libgcc.stack_bytes; /* not a single call to ask with; hooks have run here, so some is left */
     if (thread_pointer() == main_thread) {
         size_t left = left_on_main(sp);
@@ -82,7 +83,7 @@ static size_t stack_left(void)
             return sp - low;
     }
     size_t left = 0;
-    while (left < cw_walker_libunwind.stack_bytes && cw_objects_readable(sp - left - 4096))
+    while (left < enough_bytes && cw_objects_readable(sp - left - 4096))
         left += 4096;
     return left;
 }
@@ -167,7 +168,7 @@ static bool may_enter(const struct cw_walker *walker, size_t left)
 
 static bool walk_stack(struct cw_walk *walk)
 {
-    size_t left = stack_left();
+    size_t left = cw_stack_left(cw_walker_libunwind.stack_bytes);
     for (unsigned i = 0; i < 2 && walkers[i]; i++) {
         walk->n = 0;
         walk->truncated = false;
@@ -279,7 +280,8 @@ void cw_stack_init(void)
     cw_objects_init(false);
     cw_memo_init(cw_static.options.depth ? cw_static.options.depth : CW_STACK_MAX_FRAMES);
     const struct cw_walker *wanted[2] = {NULL, NULL};
-    if (cw_static.options.unwinder == CW_UNWINDER_LIBUNWIND)
+    /* Libunwind makes calls that no hook sees (mincore): not where a filter forbids any of those that were tried. */
+    if (cw_static.options.unwinder == CW_UNWINDER_LIBUNWIND && cw_static.may == CW_MAY_ALL)
         wanted[0] = &cw_walker_libunwind;
     if (cw_static.options.unwinder != CW_UNWINDER_CALLER)
         wanted[1] = &cw_walker_libgcc;

@@ -25,6 +25,9 @@ void cw_stack_forked(bool threaded);
 /* Code has been unloaded (dlclose returned): forgets every memo entry, lets modules be looked up anew. */
 void cw_stack_code_unloaded(void);
 
+/* Bytes left of the stack we are on, looked for up to enough_bytes; a guess where the program's filter forbids to ask. */
+size_t cw_stack_left(size_t enough_bytes);
+
 /* --- the fence: what hooks ask while cw_stack_guarded() --- */
 
 /* Whether this thread is inside the unwinder. The rows that libunwind calls answer it themselves while this holds. */

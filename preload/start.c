@@ -4,6 +4,7 @@
 
 #include "core/options.h"
 #include "core/out.h"
+#include "preload/clock.h"
 #include "preload/end.h"
 #include "preload/fork.h"
 #include "preload/hooks.h"
@@ -72,6 +73,18 @@ static void say_other_place(void)
     }
 }
 
+/* For a child that another thread forks in the midst of this: the header, without which it looks at nothing, comes last. */
+static void show_view(void)
+{
+    struct cw_view view = CW_P->view;
+    view.header = NULL;
+    CW_SET(cw_static.last_view.header, NULL);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    cw_static.last_view = view;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    CW_SET(cw_static.last_view.header, CW_P->view.header);
+}
+
 static void begin(void)
 {
     int failed = cw_ledger_create();
@@ -87,7 +100,7 @@ static void begin(void)
     header->grace_ms = cw_static.options.grace_ms;
     header->exit_grace_ms = cw_static.options.exit_grace_ms;
     header->flags |= CW_HEADER_READY;
-    cw_static.last_view = CW_P->view;
+    show_view();
     say_other_place();
     __atomic_store_n(&CW_P->live, 1, __ATOMIC_RELEASE);
     cw_signals_install();
@@ -101,7 +114,7 @@ bool cw_start(void)
     if (cw_static.disabled || CW_GET(CW_P->off) || CW_GET(cw_static.seccomp) || cw_vforked())
         return false;
     uint32_t tid = (uint32_t)cw_sys(SYS_gettid), nobody = 0;
-    if (__atomic_compare_exchange_n(&CW_P->starting, &nobody, tid, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+    if (__atomic_compare_exchange_n(&CW_P->starting, &nobody, tid, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
         int saved = errno;
         begin();
         errno = saved;
@@ -163,6 +176,7 @@ static bool program_is_wanted(void)
 __attribute__((constructor)) static void load(void)
 {
     int saved = errno;
+    cw_clock_init();
     CW_P->pid = (pid_t)cw_sys(SYS_getpid);
     cw_static.main_stack_end = (uintptr_t)getauxval(AT_RANDOM);
     cw_static.disabled = 1;

@@ -2,9 +2,10 @@
 #define _GNU_SOURCE
 #include "preload/state.h"
 
+#include "preload/clock.h"
 #include "preload/sys.h"
 
-#include <time.h>
+#include <sched.h>
 
 _Alignas(4096) union cw_process_page cw_process_page;
 _Static_assert(sizeof cw_process_page == 4096, "one page: MADV_WIPEONFORK must not touch neighbours");
@@ -15,21 +16,25 @@ __thread struct cw_tls cw_tls;
 
 uint32_t cw_now_ms(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* in the vDSO: no system call, errno untouched */
-    uint64_t ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - CW_P->t0_ns;
+    uint64_t ns = cw_clock_ns(CLOCK_MONOTONIC_COARSE) - CW_P->t0_ns;
     uint32_t ms = (uint32_t)(ns / 1000000u);
     return ms ? ms : 1;
+}
+
+void cw_vfork_expect(unsigned long flags)
+{
+    if ((flags & CLONE_VM) && !(flags & CLONE_THREAD))
+        cw_tls.maybe_vfork |= flags & CLONE_VFORK ? CW_VFORK_ONCE : CW_VFORK_ALWAYS;
 }
 
 bool cw_in_vfork_child(void)
 {
     if (CW_GET(cw_static.seccomp))
         return true; /* getpid may be punished: this thread steps aside for good */
-    /* Asked only between a vfork and the parent's next recorded call: 200 ns. A pid of 0 is a forked child's wiped page. */
+    /* Asked between a vfork and the parent's next recorded call, and always after a clone of the other kind: 200 ns. A pid of 0 is a forked child's wiped page. */
     pid_t pid = (pid_t)cw_sys(SYS_getpid), owner = CW_GET(CW_P->pid);
     if (owner && pid != owner)
         return true;
-    cw_tls.maybe_vfork = 0;
+    cw_tls.maybe_vfork &= ~(uint32_t)CW_VFORK_ONCE;
     return false;
 }

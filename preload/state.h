@@ -23,16 +23,18 @@ struct cw_process {
     uint32_t ended;       /* 1: whatever is to be reported is out */
     uint32_t epoch;       /* raised when recording begins: cw_tls is stale when it differs */
     uint32_t threaded_fork; /* forked from a process with threads: libunwind may be locked, use libgcc's walker */
-    pid_t pid;            /* owner; set at load, 0 in a forked child that has not begun to record */
+    pid_t pid;            /* owner; set at load and in a forked child, 0 in a raw clone that has not begun to record */
     uint64_t t0_ns;       /* CLOCK_MONOTONIC_COARSE when recording began */
     struct cw_view view;  /* over the live mapping; n_* are capacities here */
     uint32_t slots_ready; /* fd numbers below this have a slot in real memory; the others must not be looked at */
     uint32_t conns_open;  /* connections and listeners in use now */
     uint32_t sweep_ms;    /* when the last slice of a sweep was done */
     uint32_t sweep_next;  /* record at which the next slice begins */
-    uint32_t sweeping;    /* a thread is at it */
+    uint32_t sweeping;    /* a thread is at it, since then (ms) */
     uint32_t late;        /* records kept of sockets closed late */
     uint32_t child;       /* began as a forked child's ledger */
+    uint32_t own_stack;   /* the stack of our own (own_stack.c) is in use */
+    uint32_t peeking;     /* threads of a forked child that are looking at what the parent left (fork.c) */
     int path_known;       /* ledger_path names the file */
     uint64_t ledger_dev, ledger_ino;
     char ledger_path[256];
@@ -58,7 +60,7 @@ struct cw_tls {
     uint32_t epoch;         /* of cw_process when the rest was filled in */
     uint32_t thread_ref;    /* CW_THREAD_*; 0 not yet */
     int32_t tid;
-    uint32_t maybe_vfork;   /* set by the vfork row, cleared by the process that owns the memory */
+    uint32_t maybe_vfork;   /* enum cw_maybe_vfork, or-ed: set by vfork and clone, cleared by the process that owns the memory */
     uintptr_t guard;        /* stack pointer at which the unwinder was entered, 0 outside: a longjmp out of a signal
                                handler is noticed because a later stack pointer lies above it */
     uintptr_t wait_ra, wait_sp; /* key of the last wait's stack */
@@ -91,6 +93,13 @@ struct cw_site {
     ((struct cw_site){.ra = (uintptr_t)__builtin_return_address(0),                                                    \
                       .ra_at = (uintptr_t)__builtin_frame_address(0) + 8,                                              \
                       .rbp = *(const uintptr_t *)__builtin_frame_address(0)})
+
+/* Whose process a thread may be in. A child that shares our memory, but whose parent does not sleep, shares this word as well,
+ * for as long as it likes: then every hook asks, for ever. */
+enum cw_maybe_vfork { CW_VFORK_ONCE = 1, CW_VFORK_ALWAYS = 2 };
+
+/* Before a clone with these flags. */
+void cw_vfork_expect(unsigned long flags);
 
 /* Whether this is a vfork child: it shares our memory, and nothing may change there. Free unless the thread called vfork. */
 bool cw_in_vfork_child(void);

@@ -12,10 +12,11 @@
 
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <time.h>
 
 /* A whole round begins at most this often; what a slice leaves is done on the following calls. */
 #define ROUND_MS 1000u
+/* A slice takes a fraction of a millisecond: who has been at it for so long has jumped out of it, from a signal handler. */
+#define ABANDONED_MS 10000
 /* fds per slice: 4,096 at 48 ns each (poll) are 0.2 ms; per poll call, what fits on a small stack. */
 #define SLICE_FDS 4096u
 #define POLL_FDS 128u
@@ -73,23 +74,22 @@ static void flagged(int fd, uint64_t slot, unsigned revents, uint32_t now_ms)
 
 static void poll_some(struct pollfd *asked, const uint64_t *slots, unsigned n, uint32_t now_ms)
 {
-    struct timespec now = {0};
-    if (n == 0 || cw_sys(SYS_ppoll, asked, n, &now, 0, 8) <= 0)
+    if (n == 0 || cw_sys(SYS_poll, asked, n, 0) <= 0)
         return;
     for (unsigned i = 0; i < n; i++)
         if (asked[i].revents)
             flagged(asked[i].fd, slots[i], (unsigned)asked[i].revents, now_ms);
 }
 
-/* A mark that nobody came back for: a close that was cancelled while the fd was still open. Where the close is merely under
- * way, unmarking is harmless: its end finds the slot without the mark and leaves the record to the next sweep or open. */
+/* A mark that nobody came back for: a close that was cancelled while the fd was still open. It may also be merely under way
+ * (fclose writes what is buffered first, which can take long): its end is prepared to find the mark gone (cw_close_end). */
 static void settle_mark(int fd, uint64_t word)
 {
     const struct cw_conn *conn = &CW_P->view.conns[CW_SLOT_INDEX(word)];
     struct cw_sock sock;
     if (CW_SLOT_KIND(word) == CW_SLOT_CONN && cw_kernel_sock(fd, &sock) && sock.local_port == CW_GET(conn->local_port) &&
         sock.peer_port == CW_GET(conn->peer_port))
-        cw_table_unmark(&cw_table, fd, word);
+        cw_table_settle(&cw_table, fd, word);
 }
 
 static uint32_t sweep_slice(uint32_t from, uint32_t now_ms)
@@ -126,7 +126,9 @@ void cw_sweep_maybe(uint32_t now_ms)
         return;
     if (CW_GET(process->ending) || !cw_kernel_may(CW_MAY_POLL | CW_MAY_GETSOCKOPT))
         return;
-    if (__atomic_exchange_n(&process->sweeping, 1, __ATOMIC_ACQUIRE))
+    uint32_t busy = CW_GET(process->sweeping);
+    if ((busy && (int32_t)(now_ms - busy) < ABANDONED_MS) ||
+        !__atomic_compare_exchange_n(&process->sweeping, &busy, now_ms, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
         return;
     if (next == 0)
         CW_SET(process->sweep_ms, now_ms);
@@ -136,5 +138,6 @@ void cw_sweep_maybe(uint32_t now_ms)
         CW_SET(process->view.header->truth_ms, now_ms);
         CW_SET(process->view.header->truth, CW_TRUTH_SWEEP);
     }
-    __atomic_store_n(&process->sweeping, 0, __ATOMIC_RELEASE);
+    busy = now_ms;
+    __atomic_compare_exchange_n(&process->sweeping, &busy, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }

@@ -102,6 +102,19 @@ CW_EXPORT int prctl(int option, ...)
     return r;
 }
 
+/* A child that shares our memory must not change what is ours in it. */
+CW_EXPORT int clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
+{
+    void *a[3];
+    va_list list;
+    va_start(list, arg);
+    for (int i = 0; i < 3; i++)
+        a[i] = va_arg(list, void *);
+    va_end(list);
+    cw_vfork_expect((unsigned long)(unsigned)flags);
+    return CW_REAL(clone)(fn, stack, flags, arg, a[0], a[1], a[2]);
+}
+
 /* The execl family: its arguments become a vector, as libc does it; the vector lies on the stack because a vfork child or a
  * signal handler may call it. */
 #define CW_COLLECT(list, first, argv)                                                                                  \
@@ -177,7 +190,7 @@ __asm__(".text\n"
         "    .cfi_startproc\n"
         "    endbr64\n"
         "    movq cw_tls@gottpoff(%rip), %rax\n"
-        "    movl $1, %fs:cw_offset_maybe_vfork(%rax)\n"
+        "    orl $1, %fs:cw_offset_maybe_vfork(%rax)\n" /* CW_VFORK_ONCE */
         "    leaq cw_real(%rip), %rax\n"
         "    movq cw_offset_real_vfork(%rax), %rax\n"
         "    testq %rax, %rax\n"

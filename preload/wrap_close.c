@@ -60,10 +60,8 @@ int cw_wrap_shutdown(const struct cw_site *site, int fd, int how)
         cw_listener_stock(conn, fd);
     int r = CW_REAL(shutdown)(fd, how);
     cw_on_shutdown(site, fd, how, r);
-    if (listener && r == 0) {
-        CW_AND(conn->flags, ~(uint32_t)CW_CONN_LISTENER);
+    if (listener && r == 0 && (CW_AND(conn->flags, ~(uint32_t)CW_CONN_LISTENER) & CW_CONN_LISTENER))
         cw_listener_closed(cw_now_ms());
-    }
     return r;
 }
 

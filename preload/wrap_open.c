@@ -14,11 +14,12 @@ struct asked_address {
     socklen_t own_len, room;
 };
 
-static void ask_address(struct asked_address *asked, struct sockaddr *address, socklen_t *len)
+static void ask_address(struct asked_address *asked, int listener, struct sockaddr *address, socklen_t *len)
 {
     asked->own_len = sizeof asked->own;
     asked->room = 0;
-    bool ours = !address && CW_GET(CW_P->live) && !cw_vforked();
+    /* A known TCP listener's only: there are protocols whose accept fails when the address cannot be had any more. */
+    bool ours = !address && cw_known_conn(listener);
     asked->address = ours ? (struct sockaddr *)&asked->own : address;
     asked->len = ours ? &asked->own_len : len;
 }
@@ -51,7 +52,7 @@ static socklen_t room_of(const struct sockaddr *address, const socklen_t *len)
 int cw_wrap_accept(const struct cw_site *site, int fd, struct sockaddr *address, socklen_t *len)
 {
     struct asked_address asked;
-    ask_address(&asked, address, len);
+    ask_address(&asked, fd, address, len);
     socklen_t room = room_of(address, len);
     int r = CW_REAL(accept)(fd, asked.address, asked.len);
     accepted(site, CW_CALL_accept, fd, r, &asked, room);
@@ -61,7 +62,7 @@ int cw_wrap_accept(const struct cw_site *site, int fd, struct sockaddr *address,
 int cw_wrap_accept4(const struct cw_site *site, int fd, struct sockaddr *address, socklen_t *len, int flags)
 {
     struct asked_address asked;
-    ask_address(&asked, address, len);
+    ask_address(&asked, fd, address, len);
     socklen_t room = room_of(address, len);
     int r = CW_REAL(accept4)(fd, asked.address, asked.len, flags);
     accepted(site, CW_CALL_accept4, fd, r, &asked, room);

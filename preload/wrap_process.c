@@ -22,10 +22,16 @@
         return r;                                                                                                      \
     }
 
+/* A name with a slash is the file itself; any other is looked for in PATH. */
+static const char *unsearched(const char *file)
+{
+    return strchr(file, '/') ? file : NULL;
+}
+
 EXEC(execve, path, (const char *path, char *const argv[], char *const envp[]), (path, argv, envp))
 EXEC(execv, path, (const char *path, char *const argv[]), (path, argv))
-EXEC(execvp, file, (const char *file, char *const argv[]), (file, argv))
-EXEC(execvpe, file, (const char *file, char *const argv[], char *const envp[]), (file, argv, envp))
+EXEC(execvp, unsearched(file), (const char *file, char *const argv[]), (file, argv))
+EXEC(execvpe, unsearched(file), (const char *file, char *const argv[], char *const envp[]), (file, argv, envp))
 EXEC(fexecve, NULL, (int fd, char *const argv[], char *const envp[]), (fd, argv, envp))
 EXEC(execveat, NULL, (int fd, const char *path, char *const argv[], char *const envp[], int flags), (fd, path, argv, envp, flags))
 

@@ -135,11 +135,8 @@ static bool process(const struct raw *raw, long *ret)
     bool filters = raw->nr == SYS_seccomp && (raw->a == SECCOMP_SET_MODE_STRICT || raw->a == SECCOMP_SET_MODE_FILTER);
     switch (raw->nr) {
     case SYS_exit_group: cw_end(CW_END_EXIT, FD(raw->a)); break;
-    case SYS_clone:
-        if ((raw->a & CLONE_VM) && !(raw->a & CLONE_THREAD))
-            cw_tls.maybe_vfork = 1;
-        break;
-    case SYS_vfork: cw_tls.maybe_vfork = 1; break;
+    case SYS_clone: cw_vfork_expect((unsigned long)raw->a); break;
+    case SYS_vfork: cw_vfork_expect(CLONE_VM | CLONE_VFORK); break;
     case SYS_prctl: filters = raw->a == PR_SET_SECCOMP; break;
     case SYS_execve:
     case SYS_execveat:

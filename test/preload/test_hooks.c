@@ -430,6 +430,22 @@ PASS(vfork)
     waitpid(child, &status, 0);
     return status;
 }
+FAIL(clone)
+{
+    return f(NULL, NULL, 0, NULL);
+}
+static int end_with(void *arg)
+{
+    syscall(SYS_exit_group, *(const int *)arg);
+    return 0;
+}
+PASS(clone)
+{
+    static char stack[65536] __attribute__((aligned(16)));
+    int status = 0, code = 7;
+    waitpid(f(end_with, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &code), &status, 0);
+    return status;
+}
 FAIL(daemon)
 {
     (void)f;

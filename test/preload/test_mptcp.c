@@ -97,10 +97,36 @@ static void test_lists_what_both_ss_list(void **state)
     assert_int_equal(listed, counted);
 }
 
+/* MPTCP sends a message without looking at its control data: a length in it that leads out of the buffer must lead nowhere. */
+static void test_control_data_is_not_trusted(void **state)
+{
+    (void)state;
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP), far = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+    if (listener < 0) {
+        printf("this kernel has no MPTCP\n");
+        skip();
+    }
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(listener, 4), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &len), 0);
+    assert_int_equal(connect(far, (struct sockaddr *)&at, sizeof at), 0);
+    struct cmsghdr control = {.cmsg_len = (size_t)1 << 40, .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    char text[] = "hi";
+    struct iovec iov = {text, 2};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    ssize_t sent = sendmsg(far, &msg, 0);
+    assert_true(sent == 2 || (sent == -1 && errno == EINVAL)); /* a kernel that looks after all */
+    close(far);
+    close(listener);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "leak") == 0)
         _exit(leak());
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lists_what_both_ss_list)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lists_what_both_ss_list),
+                                       cmocka_unit_test(test_control_data_is_not_trusted)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* The slot table under many threads: numbers that are freed before the close returns and taken again at once, closes that
- * fail, closes that no hook sees, copies. In the end every record must be back on the free list, exactly once. Built with
+ * fail, closes that no hook sees, copies, marks taken away by a sweep. In the end every record must be back on the free list, exactly once. Built with
  * ThreadSanitizer by `make check-stress`. */
 #define _GNU_SOURCE
 #include "core/atomic.h"
@@ -96,8 +96,16 @@ static void close_one(int fd, unsigned how)
         return;
     if (!freed && cw_table_unmark(&table, fd, marked))
         return;
-    cw_table_clear(&table, fd, marked);
-    cw_table_unref_conn(&table, CW_SLOT_INDEX(marked));
+    for (unsigned n = freed ? cw_table_clear(&table, fd, marked) : 1; n; n--)
+        cw_table_unref_conn(&table, CW_SLOT_INDEX(marked));
+}
+
+/* A sweep that takes somebody's mark for one that nobody comes back for. */
+static void settle_one(int fd)
+{
+    uint64_t slot = cw_table_slot(&table, fd);
+    if (slot & CW_SLOT_CLOSING)
+        cw_table_settle(&table, fd, slot);
 }
 
 static void touch_one(int fd, uint32_t now_ms)
@@ -113,12 +121,13 @@ static void *work(void *seed_at)
     unsigned seed = *(unsigned *)seed_at;
     for (uint32_t i = 1; i <= ROUNDS; i++) {
         unsigned dice = (unsigned)rand_r(&seed), fd = (dice >> 8) % FDS;
-        switch (dice % 8) {
+        switch (dice % 9) {
         case 0:
         case 1:
         case 2: open_one(fd, i); break;
         case 3: copy_one((int)fd, fd + 1); break;
         case 4: touch_one((int)fd, i); break;
+        case 5: settle_one((int)fd); break;
         default: close_one((int)fd, (dice >> 4) % 8); break;
         }
     }

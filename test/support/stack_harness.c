@@ -4,6 +4,7 @@
 #include "test/support/stack_harness.h"
 
 #include "preload/ledger_file.h"
+#include "preload/probe.h"
 #include "preload/sys.h"
 
 #include <errno.h>
@@ -78,6 +79,7 @@ int cw_ledger_reserve(enum cw_section_id section, uint32_t first, uint32_t n)
 void harness_begin(unsigned depth, unsigned unwinder)
 {
     cw_options_default(&cw_static.options);
+    cw_static.may = CW_MAY_ALL;
     cw_static.options.depth = depth;
     cw_static.options.unwinder = unwinder;
     cw_static.main_stack_end = getauxval(AT_RANDOM);

@@ -228,6 +228,32 @@ static void test_failed_close_is_undone(void **state)
     assert_int_equal(cw_table_slot(&table, 5), before);
 }
 
+static void test_close_that_a_sweep_has_settled(void **state)
+{
+    (void)state;
+    uint64_t old;
+    struct cw_conn *conn = known(5, 50000);
+    uint32_t index = CW_SLOT_INDEX(cw_table_slot(&table, 5));
+    uint64_t marked = cw_table_mark_closing(&table, 5);
+    assert_true(cw_table_settle(&table, 5, marked));
+    assert_false(cw_table_slot(&table, 5) & CW_SLOT_CLOSING);
+    assert_int_equal(conn->refs, 2); /* the closer's, and the slot's own */
+    assert_int_equal(cw_table_clear(&table, 5, marked), 2);
+    assert_int_equal(cw_table_slot(&table, 5), 0);
+    cw_table_unref_conn(&table, index);
+    assert_int_equal(cw_table_unref_conn(&table, index), 0);
+    assert_false(cw_table_settle(&table, 5, marked)); /* a freed record is not referred to again */
+
+    known(5, 50001);
+    marked = cw_table_mark_closing(&table, 5);
+    assert_true(cw_table_settle(&table, 5, marked));
+    assert_int_equal(cw_table_store(&table, 5, CW_SLOT_CONN, cw_table_new_conn(&table), &old), 0);
+    assert_false(old & CW_SLOT_CLOSING); /* whoever displaces it lets go of the slot's reference */
+    uint64_t slot = cw_table_slot(&table, 5);
+    assert_int_equal(cw_table_clear(&table, 5, marked), 1); /* the closer of its own, and the new meaning stays */
+    assert_int_equal(cw_table_slot(&table, 5), slot);
+}
+
 static void test_late_records_are_kept(void **state)
 {
     (void)state;
@@ -266,6 +292,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_queued_belongs_to_a_listener, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_close_then_reuse, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failed_close_is_undone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_close_that_a_sweep_has_settled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_late_records_are_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_limits, set_up, tear_down),
     };

@@ -1,12 +1,25 @@
 /* Every way to close a socket. usage: closes HOW; without a name that ends in -keep nothing is left in CLOSE_WAIT. */
 #include "test/e2e/victims/victim.h"
 
+#include <pthread.h>
+
 /* No hook can see these two. */
 static long raw_close(int fd)
 {
     long ret;
     __asm__ volatile("syscall" : "=a"(ret) : "a"(SYS_close), "D"(fd) : "rcx", "r11", "memory");
     return ret;
+}
+
+/* A thread that is cancelled at the very call: the fd stays open (and the call's record must too). */
+static void *cancelled_close(void *fd_at)
+{
+    int old;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    pthread_cancel(pthread_self());
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
+    close(*(int *)fd_at);
+    return NULL;
 }
 
 static void close_as(const char *how, int fd, int listener)
@@ -46,6 +59,11 @@ static void close_as(const char *how, int fd, int listener)
         MUST(dup2(-1, fd) < 0 && errno == EBADF);
     } else if (strcmp(how, "self-dup2-keep") == 0) {
         MUST(dup2(fd, fd) == fd);
+    } else if (strcmp(how, "cancelled-keep") == 0) {
+        pthread_t thread;
+        void *end;
+        MUST(pthread_create(&thread, NULL, cancelled_close, &fd) == 0 && pthread_join(thread, &end) == 0);
+        MUST(end == PTHREAD_CANCELED && fcntl(fd, F_GETFD) >= 0);
     } else {
         MUST(strcmp(how, "asm") == 0 && raw_close(fd) == 0);
     }

@@ -1,7 +1,8 @@
 /* Who holds the sockets after a fork?
- * usage: forks child|parent|both|rawclone|idle|prefork|vfork|spawn|daemon|daemon-late|exec|exec-fails */
+ * usage: forks child|parent|both|rawclone|idle|prefork|vfork|clone-vm|spawn|daemon|daemon-late|exec|exec-fails */
 #include "test/e2e/victims/victim.h"
 
+#include <sched.h>
 #include <spawn.h>
 #include <sys/prctl.h>
 
@@ -79,6 +80,24 @@ __attribute__((noinline)) static void vfork_closing(void)
     reap(pid);
 }
 
+/* The same by clone(): its child shares our memory as well. */
+static int close_and_exec(void *arg)
+{
+    (void)arg;
+    for (int fd = 3; fd < 16; fd++)
+        close(fd);
+    execl("/bin/true", "true", (char *)NULL);
+    _exit(127);
+}
+
+__attribute__((noinline)) static void clone_closing(void)
+{
+    static char stack[65536] __attribute__((aligned(16)));
+    pid_t pid = clone(close_and_exec, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
+    MUST(pid > 0);
+    reap(pid);
+}
+
 static void spawn_true(void)
 {
     char name[] = "true";
@@ -122,7 +141,18 @@ int main(int argc, char **argv)
         return with_fork(fds, true, true, false);
     if (strcmp(mode, "rawclone") == 0)
         return with_fork(fds, true, true, true);
-    if (strcmp(mode, "idle") == 0) { /* a snapshot child: touches nothing, ends by _exit */
+    if (strcmp(mode, "fork-vfork") == 0) { /* a worker that runs a program before it touches a socket */
+        pid_t pid = fork();
+        MUST(pid >= 0);
+        if (pid == 0) {
+            vfork_closing();
+            on_readable(fds[0]);
+            end_here();
+            exit(11);
+        }
+        close_both(fds);
+        reap(pid);
+    } else if (strcmp(mode, "idle") == 0) { /* a snapshot child: touches nothing, ends by _exit */
         pid_t pid = fork();
         if (pid == 0) {
             end_here();
@@ -131,6 +161,8 @@ int main(int argc, char **argv)
         reap(pid);
     } else if (strcmp(mode, "vfork") == 0) {
         vfork_closing();
+    } else if (strcmp(mode, "clone-vm") == 0) {
+        clone_closing();
     } else if (strcmp(mode, "spawn") == 0) {
         spawn_true();
     } else if (strcmp(mode, "exec") == 0) {
@@ -139,7 +171,12 @@ int main(int argc, char **argv)
         execve("/proc/self/exe", args, environ);
         MUST(false);
     } else if (strcmp(mode, "exec-fails") == 0) {
+        char *args[] = {argv[0], NULL};
+        const char *volatile nowhere = (const char *)8;
         MUST(execl("/nonexistent/program", "program", (char *)NULL) < 0);
+        MUST(execve(nowhere, args, environ) < 0 && errno == EFAULT);
+        MUST(execv(nowhere, args) < 0 && errno == EFAULT);
+        MUST(syscall(SYS_execve, nowhere, args, environ) < 0 && errno == EFAULT);
     }
     end_here();
     return 12;
