@@ -236,8 +236,9 @@ void cw_close_range_begin(struct cw_closing_range *range, unsigned first, unsign
     range->each = NULL;
     if (!CW_GET(CW_P->live) || cw_vforked())
         return;
-    long memory = cw_kernel_may(0) ? cw_sys(SYS_mmap, 0, RANGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                                   : -EPERM;
+    if (!cw_kernel_may(0))
+        return;
+    long memory = cw_sys(SYS_mmap, 0, RANGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory < 0 && memory > -4096)
         return;
     range->each = (struct cw_closing *)memory;

@@ -20,6 +20,7 @@
 /* fds per slice: 4,096 at 48 ns each (poll) are 0.2 ms; per poll call, what fits on a small stack. */
 #define SLICE_FDS 4096u
 #define POLL_FDS 128u
+#define LEAKED_AGAIN_MS 10000u
 
 bool cw_sweep_ask(struct cw_conn *conn, int fd, uint32_t now_ms)
 {
@@ -59,6 +60,10 @@ static void flagged(int fd, uint64_t slot, unsigned revents, uint32_t now_ms)
         }
         return;
     }
+    /* One that has leaked is asked again every ten seconds or so: 3 us each second for each of 19,000 would be 5 % of a CPU. */
+    uint32_t again_ms = LEAKED_AGAIN_MS + CW_SLOT_INDEX(slot) % LEAKED_AGAIN_MS / 4;
+    if ((CW_GET(conn->flags) & CW_CONN_LEAKED) && now_ms - CW_GET(conn->k_ms) < again_ms)
+        return;
     CW_SET(conn->k_flags, (uint8_t)(CW_GET(conn->k_flags) | CW_K_RDHUP));
     if (!(CW_GET(conn->flags) & CW_CONN_CONNECTED) || !cw_sweep_ask(conn, fd, now_ms))
         return;
