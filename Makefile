@@ -33,7 +33,7 @@ say     = $(if $(filter 0,$(V)),@printf '  %-7s %s\n' $(1) $(2))
 
 # To build, for `make demo` and for `make check`.
 DEPS      := libc6-dev libunwind-dev libdw-dev libelf-dev libiberty-dev libcmocka-dev \
-             binutils g++ iproute2 procps util-linux python3 strace strace
+             binutils g++ iproute2 procps util-linux python3 strace
 # For `make check-real`: servers and runtimes that people run.
 DEPS_REAL := nginx redis-server redis-tools nodejs python3-urllib3 wrk curl
 # For `make lint` and the clang build of .ci/run; for `make check-fresh`.

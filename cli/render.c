@@ -6,6 +6,7 @@
 #include "cli/symbols.h"
 #include "core/emit.h"
 #include "core/leak.h"
+#include "core/truth.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -100,9 +101,11 @@ static void choose_moment(struct cw_load *load, const char *name, enum cw_render
         uint32_t last_ms = cw_report_last_activity_ms(&load->view);
         in->age_ms = in->now_ms - last_ms < UINT32_MAX / 2 ? in->now_ms - last_ms : 0;
         in->now_ms = as_record_ms(last_ms);
+        if (header->truth != CW_TRUTH_KERNEL)
+            cw_truth_by_hooks(&load->view);
         if (header->truth == CW_TRUTH_NONE)
-            cw_say("%s: the process ended before its sockets were checked even once: none of them can be reported; "
-                   "next time end it with SIGTERM, or ask while it runs: cwguard report PID",
+            cw_say("%s: the process ended before its sockets were checked even once: only those whose end of stream it "
+                   "had read are reported; next time end it with SIGTERM, or ask while it runs: cwguard report PID",
                    name);
         return;
     }

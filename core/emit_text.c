@@ -269,7 +269,16 @@ static void out_summary(struct cw_out *out, const struct cw_report *report)
 /* The one line that a clean run gets, if it gets any. */
 static void out_clean(struct cw_out *out, const struct cw_report *report)
 {
-    cw_out_str(out, "cwguard: no sockets left in CLOSE_WAIT (");
+    const struct cw_ledger *header = report->view->header;
+    cw_out_str(out, "cwguard: ");
+    if (header->ended == CW_ENDED_KILLED) { /* one of several perhaps, and nobody sees which */
+        cw_out_safe(out, cw_basename(header->exe));
+        cw_out_str(out, " (pid ");
+        cw_out_i64(out, header->pid);
+        cw_out_str(out, "): ");
+    }
+    cw_out_str(out, header->truth == CW_TRUTH_NONE ? "no sockets known to be left in CLOSE_WAIT, none was ever checked ("
+                                                   : "no sockets left in CLOSE_WAIT (");
     cw_text_plural(out, report->view->header->counters[CW_COUNTER_connections], "TCP connection");
     if (report->totals.settling) {
         cw_out_str(out, ", ");

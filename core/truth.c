@@ -146,6 +146,22 @@ void cw_truth_socket(struct cw_truth_check *check, const int *fds, unsigned n, c
     enter(check, conn, sock);
 }
 
+void cw_truth_by_hooks(struct cw_view *view)
+{
+    const uint32_t no = CW_CONN_LATE | CW_CONN_GONE | CW_CONN_SHUT_WR | CW_CONN_LISTENER;
+    const uint32_t yes = CW_CONN_IN_USE | CW_CONN_CONNECTED | CW_CONN_EOF_CONSUMED;
+    uint32_t used = conns_used(view);
+    for (uint32_t i = 1; i < used; i++) {
+        struct cw_conn *conn = &view->conns[i];
+        bool checked_since = conn->k_ms && (int32_t)(conn->k_ms - conn->eof_ms) >= 0;
+        if ((conn->flags & (yes | no)) != yes || checked_since)
+            continue;
+        conn->k_state = TCP_CLOSE_WAIT;
+        conn->k_flags = 0;
+        conn->k_ms = conn->eof_ms;
+    }
+}
+
 void cw_truth_gone(struct cw_truth_check *check, bool (*is_socket)(void *ctx, int fd), void *ctx)
 {
     struct cw_view *view = check->view;

@@ -31,6 +31,10 @@ static inline void cw_truth_fd(struct cw_truth_check *check, int fd, const struc
 /* Last: the records whose fd is closed, or no socket any more, as is_socket says: their close was not seen. */
 void cw_truth_gone(struct cw_truth_check *check, bool (*is_socket)(void *ctx, int fd), void *ctx);
 
+/* For a process that was killed, where the kernel cannot be asked any more: a connection whose end of stream was read after
+ * the last check (or that was never checked), and that no hook saw closed or shut down, was in CLOSE_WAIT by what is known. */
+void cw_truth_by_hooks(struct cw_view *view);
+
 /* A socket without an fd: if one of the ledger's listeners has its local port, it is entered as QUEUED.
  * late: the listener is about to be closed or shut down, which destroys it. Returns whether it was entered. */
 int cw_truth_queued(struct cw_truth_check *check, const struct cw_sock *sock, int late);

@@ -1,8 +1,8 @@
 /* The clocks as the kernel tells them.
  *
- * A program, or a library in front of us (libfaketime), may have put its own clock_gettime in libc's place: times in records
- * are compared with the kernel's ages, and nobody's lock may be met on the way. libc's own is answered by the vDSO: no system
- * call, no errno, no cancellation point. */
+ * A program, or a library in front of us (libfaketime), may have put its own clock_gettime in libc's place: times in
+ * records are compared with the kernel's ages, and nobody's lock may be met on the way. libc's own is answered by the
+ * vDSO: no system call, no errno, no cancellation point. */
 #ifndef PRELOAD_CLOCK_H
 #define PRELOAD_CLOCK_H
 

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <link.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 
 /* Our own copy of glibc's declaration, so that the library builds against an older one. */
@@ -216,8 +217,32 @@ static bool find_by_maps(uintptr_t pc, struct cw_object *ret_object)
 
 /* --- */
 
+/* The program's own mapped range. _dl_find_object gives that of the one segment where a linker left holes between them
+ * (Node's is such a program), and the ELF header is then in another. */
+static uintptr_t program_start, program_end;
+
+static void find_program(void)
+{
+    const ElfW(Phdr) *header = (const ElfW(Phdr) *)(uintptr_t)getauxval(AT_PHDR);
+    unsigned long n = header ? getauxval(AT_PHNUM) : 0;
+    uintptr_t load = 0, low = UINTPTR_MAX, high = 0;
+    for (unsigned long i = 0; i < n; i++) {
+        if (header[i].p_type == PT_PHDR)
+            load = (uintptr_t)header - header[i].p_vaddr;
+        if (header[i].p_type != PT_LOAD)
+            continue;
+        low = header[i].p_vaddr < low ? header[i].p_vaddr & ~(uintptr_t)4095 : low;
+        high = header[i].p_vaddr + header[i].p_memsz > high ? header[i].p_vaddr + header[i].p_memsz : high;
+    }
+    if (low >= high)
+        return;
+    program_start = load + low;
+    program_end = load + high;
+}
+
 void cw_objects_init(bool use_maps)
 {
+    find_program();
     *(void **)&find_object = use_maps ? NULL : dlsym(RTLD_DEFAULT, "_dl_find_object");
     if (!find_object)
         (void)take_snapshot();
@@ -235,8 +260,9 @@ bool cw_objects_find(uintptr_t pc, struct cw_object *ret_object)
     struct found_object found;
     if (find_object((void *)pc, &found) != 0)
         return false;
-    *ret_object = (struct cw_object){.start = (uintptr_t)found.map_start,
-                                     .end = (uintptr_t)found.map_end,
+    bool program = found.map->l_name[0] == '\0' && pc >= program_start && pc < program_end;
+    *ret_object = (struct cw_object){.start = program ? program_start : (uintptr_t)found.map_start,
+                                     .end = program ? program_end : (uintptr_t)found.map_end,
                                      .load = found.map->l_addr,
                                      .eh_frame_hdr = (uintptr_t)found.eh_frame,
                                      .dynamic = (uintptr_t)found.map->l_ld,

@@ -3,12 +3,12 @@
 
 #include "preload/state.h"
 
-/* The deepest path, the whole report rendered in the process, needs about a third of it; untouched pages cost nothing. */
+/* The deepest path, the whole report rendered in the process, needs a third of it; untouched pages cost nothing. */
 #define BYTES 131072u
 
 static _Alignas(4096) unsigned char stack[BYTES];
 
-/* fn(arg) with the stack pointer at `top`. The frame pointer leads back, so it can be unwound (a cancelled thread's exit). */
+/* fn(arg) with the stack pointer at `top`. The frame pointer leads back, so that it can be unwound. */
 void cw_own_stack_switch(void (*fn)(void *), void *arg, void *top);
 
 __asm__(".text\n"

@@ -200,6 +200,29 @@ static void test_queued_belongs_to_a_listener(void **state)
     assert_int_equal(cw_truth_queued(&check, &sock, 0), 0); /* nobody here listens on it */
 }
 
+/* Killed: what hooks saw after the last check counts, unless they saw its end as well. */
+static void test_by_hooks(void **state)
+{
+    (void)state;
+    struct cw_conn *unchecked = known(5, 1), *checked = known(6, 2), *shut = known(7, 3), *unread = known(8, 4),
+                   *since = known(9, 5);
+    unchecked->flags |= CW_CONN_EOF_CONSUMED;
+    unchecked->eof_ms = NOW;
+    *checked = *shut = *since = *unchecked;
+    checked->k_ms = NOW + 500; /* the kernel said otherwise since */
+    checked->k_state = TCP_CLOSING;
+    shut->flags |= CW_CONN_SHUT_WR;
+    since->k_ms = NOW - 500; /* established then, read to the end later */
+    since->k_state = TCP_ESTABLISHED;
+    cw_truth_by_hooks(&made->view);
+    assert_int_equal(unchecked->k_state, TCP_CLOSE_WAIT);
+    assert_int_equal(unchecked->k_ms, NOW);
+    assert_int_equal(checked->k_state, TCP_CLOSING);
+    assert_int_equal(shut->k_state, 0);
+    assert_int_equal(unread->k_state, 0);
+    assert_int_equal(since->k_state, TCP_CLOSE_WAIT);
+}
+
 /* --- the table itself --- */
 
 static void test_close_then_reuse(void **state)
@@ -290,6 +313,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unseen_socket_without_room, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_mapped_address_is_the_same, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_queued_belongs_to_a_listener, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_by_hooks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_close_then_reuse, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failed_close_is_undone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_close_that_a_sweep_has_settled, set_up, tear_down),

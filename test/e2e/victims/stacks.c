@@ -1,7 +1,7 @@
 /* Ends and closes on small stacks, each with a guard page below it.
  * usage: stacks signal|fiber|exit|close|close_range BYTES
- * signal: SIGTERM comes on a signal stack of that size; fiber: on a fiber's; exit, close of a listener with a full queue,
- * close_range: in a thread's. */
+ * signal: SIGTERM comes on a signal stack of that size; fiber: on a fiber's; exit, close of a listener with
+ * connections in its queue, close_range: in a thread's. */
 #include "test/e2e/victims/victim.h"
 
 #include <pthread.h>
