@@ -3,7 +3,8 @@
 
 #include "preload/state.h"
 
-/* The deepest path, the whole report rendered in the process, needs a third of it; untouched pages cost nothing. */
+/* Some 5 KB are used where a child renders the report, more where that must be done in the process; pages never touched
+ * cost nothing. */
 #define BYTES 131072u
 
 static _Alignas(4096) unsigned char stack[BYTES];
