@@ -260,11 +260,17 @@ struct owned {
     int fd;
 };
 
+/* The dump goes through all sockets of the machine, which may be milliseconds: not for a child that ends because its client
+ * has gone. */
+enum need { NEED_NOTHING, NEED_EACH, NEED_DUMP };
+#define EACH_MAX 64u /* sockets; beyond that the dump is cheaper */
+
 struct check {
     struct cw_truth_check truth;
     struct owned *owned;
     uint32_t n, room;
-    bool something; /* the dump, which goes through all sockets of the machine, is worth its while */
+    enum need need;
+    uint32_t grace_ms;
 };
 
 static uint32_t new_conn(void *ctx)
@@ -282,17 +288,21 @@ static void count_fd(void *ctx, int fd)
     ++*(uint32_t *)ctx;
 }
 
-/* Whether this socket's peer has closed, or (a listener) somebody waits in its queue, who may have. */
-static bool may_be_left(int fd)
+/* What has to be asked because of this socket: nothing unless its peer has closed or (a listener) somebody waits in its queue,
+ * who may have; little if it cannot have leaked, whichever of the ages counts. */
+static enum need need_of(int fd, uint32_t grace_ms)
 {
     struct pollfd ask = {.fd = fd, .events = POLLIN | POLLRDHUP};
-    uint8_t family, protocol;
+    struct cw_sock sock = {0};
     int listens = 0;
     if (!cw_kernel_may(CW_MAY_POLL | CW_MAY_GETSOCKOPT))
-        return true;
-    if (cw_sys(SYS_poll, &ask, 1, 0) != 1 || !cw_kernel_is_tcp(fd, &family, &protocol))
-        return false;
-    return (ask.revents & ~POLLIN) || !get_int(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens) || listens;
+        return NEED_DUMP;
+    if (cw_sys(SYS_poll, &ask, 1, 0) != 1 || !cw_kernel_is_tcp(fd, &sock.family, &sock.protocol))
+        return NEED_NOTHING;
+    if (!(ask.revents & ~POLLIN) && get_int(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens) && !listens)
+        return NEED_NOTHING;
+    bool young = !listens && sock.protocol != 255 && cw_kernel_tcp_info(fd, &sock) && sock.last_data_sent_ms < grace_ms;
+    return young ? NEED_EACH : NEED_DUMP;
 }
 
 static void own_fd(void *ctx, int fd)
@@ -301,8 +311,11 @@ static void own_fd(void *ctx, int fd)
     uint32_t inode = cw_kernel_socket_inode(fd);
     if (inode && check->n < check->room)
         check->owned[check->n++] = (struct owned){.inode = inode, .fd = fd};
-    if (inode && !check->something)
-        check->something = may_be_left(fd);
+    if (inode && check->need != NEED_DUMP) {
+        enum need need = need_of(fd, check->grace_ms);
+        if (need > check->need)
+            check->need = check->n > EACH_MAX ? NEED_DUMP : need;
+    }
 }
 
 /* Heapsort by inode, then fd: no memory, no recursion. */
@@ -427,6 +440,7 @@ int cw_kernel_check_all(uint32_t grace_ms)
         .truth = {.view = &CW_P->view, .now_ms = cw_now_ms(), .new_conn = new_conn},
         .owned = (struct owned *)memory,
         .room = (uint32_t)(bytes / sizeof(struct owned)),
+        .grace_ms = grace_ms,
     };
     if (failed < 0)
         for (uint32_t fd = 0; fd < fds; fd++)
@@ -435,7 +449,7 @@ int cw_kernel_check_all(uint32_t grace_ms)
         cw_kernel_each_fd(own_fd, &check);
     sort_owned(check.owned, check.n);
     cw_truth_begin(&check.truth);
-    failed = check.something ? cw_kernel_dump_close_wait(0, diagnosed, &check) : 0;
+    failed = check.need == NEED_DUMP ? cw_kernel_dump_close_wait(0, diagnosed, &check) : 0;
     if (failed) {
         cw_truth_begin(&check.truth);
         CW_OR(CW_P->view.header->flags, CW_HEADER_NO_NETLINK);
@@ -445,7 +459,9 @@ int cw_kernel_check_all(uint32_t grace_ms)
             cw_sys(SYS_munmap, memory, bytes);
             return failed;
         }
-    } else if (check.something && any_mptcp()) {
+    } else if (check.need == NEED_EACH) {
+        ask_each(&check, false);
+    } else if (check.need == NEED_DUMP && any_mptcp()) {
         ask_each(&check, true);
     }
     cw_truth_gone(&check.truth, is_socket, NULL);
