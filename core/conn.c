@@ -20,7 +20,8 @@ static void store_address(uint8_t to[16], const void *from, size_t n)
         CW_SET(((uint32_t *)(void *)to)[i], words[i]);
 }
 
-static bool store_sockaddr(struct cw_conn *conn, uint8_t to[16], uint16_t *port, const struct sockaddr *address, uint32_t len)
+static bool store_sockaddr(struct cw_conn *conn, uint8_t to[16], uint16_t *port, const struct sockaddr *address,
+                           uint32_t len)
 {
     if (len >= sizeof(struct sockaddr_in) && address->sa_family == AF_INET) {
         struct sockaddr_in in;
@@ -49,8 +50,8 @@ void cw_conn_set_local(struct cw_conn *conn, const struct sockaddr *address, uin
     store_sockaddr(conn, conn->local, &conn->local_port, address, len);
 }
 
-void cw_conn_open(struct cw_conn *conn, enum cw_origin origin, enum cw_call call, int fd, uint32_t stack, uint32_t thread,
-                  uint32_t fork_seq, uint32_t now_ms)
+void cw_conn_open(struct cw_conn *conn, enum cw_origin origin, enum cw_call call, int fd, uint32_t stack,
+                  uint32_t thread, uint32_t fork_seq, uint32_t now_ms)
 {
     CW_SET(conn->origin, (uint8_t)origin);
     CW_SET(conn->open_call, (uint8_t)call);
@@ -171,8 +172,8 @@ void cw_conn_accepted(struct cw_conn *listener, const struct cw_touch *touch, ui
         CW_SET(listener->touch_stack, stack);
 }
 
-void cw_conn_ctl(struct cw_conn *conn, int op, uint32_t mask, int epoll_fd, uint32_t set, uint32_t stack, uint32_t thread,
-                 uint32_t now_ms)
+void cw_conn_ctl(struct cw_conn *conn, int op, uint32_t mask, int epoll_fd, uint32_t set, uint32_t stack,
+                 uint32_t thread, uint32_t now_ms)
 {
     if (op == EPOLL_CTL_ADD && CW_GET(conn->epoll_sets) < UINT8_MAX)
         CW_SET(conn->epoll_sets, (uint8_t)(CW_GET(conn->epoll_sets) + 1));

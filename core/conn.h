@@ -19,11 +19,11 @@ enum cw_transfer {
 
 /* A transfer and where it came from. */
 struct cw_touch {
-    uint8_t call;      /* enum cw_call */
-    uint8_t transfer;  /* enum cw_transfer */
-    int32_t result;    /* bytes, saturated, or negative errno */
+    uint8_t call;     /* enum cw_call */
+    uint8_t transfer; /* enum cw_transfer */
+    int32_t result;   /* bytes, saturated, or negative errno */
     uint32_t now_ms;
-    uint32_t thread;   /* thread reference */
+    uint32_t thread; /* thread reference */
 };
 
 /* Sets addresses from a sockaddr of len bytes; others than AF_INET and AF_INET6 are ignored. */
@@ -32,8 +32,8 @@ void cw_conn_set_peer(struct cw_conn *conn, const struct sockaddr *address, uint
 void cw_conn_set_local(struct cw_conn *conn, const struct sockaddr *address, uint32_t len);
 
 /* The record begins: it becomes visible to sweeps. */
-void cw_conn_open(struct cw_conn *conn, enum cw_origin origin, enum cw_call call, int fd, uint32_t stack, uint32_t thread,
-                  uint32_t fork_seq, uint32_t now_ms);
+void cw_conn_open(struct cw_conn *conn, enum cw_origin origin, enum cw_call call, int fd, uint32_t stack,
+                  uint32_t thread, uint32_t fork_seq, uint32_t now_ms);
 
 /* Whether this touch comes from another place than the last one (then its stack is worth capturing). */
 static inline bool cw_conn_same_place(const struct cw_conn *conn, uint64_t ra, uint64_t sp)
@@ -54,8 +54,8 @@ void cw_conn_out(struct cw_conn *conn, const struct cw_touch *touch);
 void cw_conn_accepted(struct cw_conn *listener, const struct cw_touch *touch, uint32_t stack);
 
 /* epoll_ctl succeeded. op, mask: as in epoll_ctl(2); set: index in SETS. */
-void cw_conn_ctl(struct cw_conn *conn, int op, uint32_t mask, int epoll_fd, uint32_t set, uint32_t stack, uint32_t thread,
-                 uint32_t now_ms);
+void cw_conn_ctl(struct cw_conn *conn, int op, uint32_t mask, int epoll_fd, uint32_t set, uint32_t stack,
+                 uint32_t thread, uint32_t now_ms);
 
 /* It was in a poll or select set; revents 0 if nothing was delivered. True when this is the first delivery of the peer's
  * end or of data that is not yet followed by a read: then cw_conn_event_stack should follow. */

@@ -277,8 +277,9 @@ static void out_clean(struct cw_out *out, const struct cw_report *report)
         cw_out_i64(out, header->pid);
         cw_out_str(out, "): ");
     }
-    cw_out_str(out, header->truth == CW_TRUTH_NONE ? "no sockets known to be left in CLOSE_WAIT, none was ever checked ("
-                                                   : "no sockets left in CLOSE_WAIT (");
+    cw_out_str(out, header->truth == CW_TRUTH_NONE
+                        ? "no sockets known to be left in CLOSE_WAIT, none was ever checked ("
+                        : "no sockets left in CLOSE_WAIT (");
     cw_text_plural(out, report->view->header->counters[CW_COUNTER_connections], "TCP connection");
     if (report->totals.settling) {
         cw_out_str(out, ", ");

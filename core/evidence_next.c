@@ -46,8 +46,10 @@ const char *cw_evidence_next(const struct cw_report *report, const struct cw_gro
     if (group->diagnosis == CW_DIAGNOSIS_FIN_UNREAD && (oldest->k_flags & CW_K_QUEUES) && oldest->k_recv_q == 0) {
         /* Nothing is left to read: another process that shares it has read the end, or will not be told of it. */
         bool forked = oldest->origin == CW_ORIGIN_FORKED || report->view->header->counters[CW_COUNTER_forks] > 0;
-        cw_out_str(out, forked ? "close() it here: nothing is left to read, another process that has it over fork may have read it"
-                               : "close() it: nothing is left to read");
+        cw_out_str(
+            out,
+            forked ? "close() it here: nothing is left to read, another process that has it over fork may have read it"
+                   : "close() it: nothing is left to read");
         out_place(out, report, "; it was opened in ", group->origin_stack);
         cw_out_flush(out);
         return report->work->line.text;

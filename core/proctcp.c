@@ -32,7 +32,9 @@ static uint64_t number(struct cursor *cursor, unsigned base, unsigned max)
     skip_spaces(cursor);
     for (; cursor->at < cursor->end && n < max; n++, cursor->at++) {
         char c = *cursor->at;
-        unsigned digit = c >= '0' && c <= '9' ? (unsigned)(c - '0') : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10) : 99;
+        unsigned digit = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+                         : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10)
+                                                : 99;
         if (digit >= base)
             break;
         value = value * base + digit;

@@ -14,7 +14,7 @@ struct cw_symbol {
     const char *function; /* demangled */
     const char *file;     /* as in the debug info */
     uint32_t line;
-    bool inlined;         /* its code stands inside the next symbol's function */
+    bool inlined; /* its code stands inside the next symbol's function */
     enum cw_frame_kind kind;
 };
 

@@ -15,7 +15,7 @@ struct cw_sock {
     bool has_queues, has_info, keepalive;
     uint8_t local[16], peer[16];
     uint16_t local_port, peer_port;
-    uint32_t inode;  /* 0: belongs to no fd (waiting in an accept queue) or not known */
+    uint32_t inode;          /* 0: belongs to no fd (waiting in an accept queue) or not known */
     uint32_t recv_q, send_q; /* bytes, as ss shows them (listener: waiting, limit) */
     uint32_t last_ack_recv_ms, last_data_sent_ms, unacked; /* has_info: struct tcp_info */
 };

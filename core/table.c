@@ -29,7 +29,8 @@ static int slots_reach(const struct cw_table *table, int fd)
     int failed = table->reserve(CW_SECTION_SLOTS, ready, want - ready);
     if (failed)
         return failed;
-    while (ready < want && !__atomic_compare_exchange_n(table->slots_ready, &ready, want, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+    while (ready < want &&
+           !__atomic_compare_exchange_n(table->slots_ready, &ready, want, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
         ;
     uint32_t *used = &table->view->header->sections[CW_SECTION_SLOTS].used;
     uint32_t seen = CW_GET(*used);
@@ -68,8 +69,8 @@ uint64_t cw_table_mark_closing(const struct cw_table *table, int fd)
  * same index and generation cannot have been stored anew. */
 bool cw_table_unmark(const struct cw_table *table, int fd, uint64_t marked)
 {
-    return __atomic_compare_exchange_n(&table->view->slots[fd], &marked, marked & ~CW_SLOT_CLOSING, false, __ATOMIC_ACQ_REL,
-                                       __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(&table->view->slots[fd], &marked, marked & ~CW_SLOT_CLOSING, false,
+                                       __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 /* A reference to a record that may have been freed meanwhile: none is taken of one that nobody refers to. */
@@ -138,7 +139,8 @@ static uint32_t pop(uint64_t *head, const void *records, size_t stride, size_t l
 {
     uint64_t old = __atomic_load_n(head, __ATOMIC_ACQUIRE);
     while ((uint32_t)old) {
-        const uint32_t *link = (const uint32_t *)(const void *)((const char *)records + (size_t)(uint32_t)old * stride + link_offset);
+        const uint32_t *link =
+            (const uint32_t *)(const void *)((const char *)records + (size_t)(uint32_t)old * stride + link_offset);
         uint64_t next = ((old >> 32) + 1) << 32 | CW_GET(*link);
         if (__atomic_compare_exchange_n(head, &old, next, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
             return (uint32_t)old;
@@ -166,7 +168,8 @@ static void wipe(void *record, size_t bytes)
 uint32_t cw_table_new_conn(const struct cw_table *table)
 {
     struct cw_view *view = table->view;
-    uint32_t index = pop(&view->header->conn_free_head, view->conns, sizeof *view->conns, offsetof(struct cw_conn, next_free));
+    uint32_t index =
+        pop(&view->header->conn_free_head, view->conns, sizeof *view->conns, offsetof(struct cw_conn, next_free));
     if (!index)
         index = bump(table, CW_SECTION_CONNS, view->n_conns);
     if (!index)
@@ -184,7 +187,8 @@ uint32_t cw_table_new_conn(const struct cw_table *table)
 uint32_t cw_table_new_set(const struct cw_table *table)
 {
     struct cw_view *view = table->view;
-    uint32_t index = pop(&view->header->set_free_head, view->sets, sizeof *view->sets, offsetof(struct cw_set, next_free));
+    uint32_t index =
+        pop(&view->header->set_free_head, view->sets, sizeof *view->sets, offsetof(struct cw_set, next_free));
     if (!index)
         index = bump(table, CW_SECTION_SETS, view->n_sets);
     if (!index)

@@ -15,7 +15,7 @@
 #include <stdbool.h>
 
 struct cw_table {
-    struct cw_view *view; /* n_* are capacities */
+    struct cw_view *view;  /* n_* are capacities */
     uint32_t *slots_ready; /* fds below this may be looked at */
     /* Makes records real memory: 0 or negative errno. */
     int (*reserve)(enum cw_section_id section, uint32_t first, uint32_t n);

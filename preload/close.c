@@ -64,7 +64,8 @@ uint32_t cw_listener_stock(struct cw_conn *listener, int fd)
     struct cw_sock info = {0};
     if (!cw_kernel_tcp_info(fd, &info) || info.state != TCP_LISTEN || info.recv_q == 0)
         return 0;
-    struct stock stock = {.truth = {.view = &CW_P->view, .now_ms = cw_now_ms(), .new_conn = new_late}, .listener = listener};
+    struct stock stock = {.truth = {.view = &CW_P->view, .now_ms = cw_now_ms(), .new_conn = new_late},
+                          .listener = listener};
     CW_SET(listener->k_recv_q, info.recv_q);
     CW_SET(listener->k_send_q, info.send_q);
     CW_SET(listener->k_ms, stock.truth.now_ms);
@@ -123,7 +124,8 @@ static bool worth_asking(const struct cw_conn *conn, uint32_t now_ms)
         return false; /* a child putting away what its parent left it: the parent's business */
     if (CW_GET(conn->flags) & CW_CONN_LEAKED)
         return true;
-    return (!in_ms || now_ms - in_ms >= grace_ms) && (!out_ms || now_ms - out_ms >= grace_ms) && now_ms - open_ms >= grace_ms;
+    return (!in_ms || now_ms - in_ms >= grace_ms) && (!out_ms || now_ms - out_ms >= grace_ms) &&
+           now_ms - open_ms >= grace_ms;
 }
 
 static bool is_late(struct cw_conn *conn, int fd)
@@ -254,7 +256,8 @@ void cw_close_range_begin(struct cw_closing_range *range, unsigned first, unsign
         range->first = ready;
 }
 
-void cw_close_range_end(const struct cw_site *site, enum cw_call call, const struct cw_closing_range *range, bool closed)
+void cw_close_range_end(const struct cw_site *site, enum cw_call call, const struct cw_closing_range *range,
+                        bool closed)
 {
     unsigned n = range->n, room = range->room;
     for (unsigned i = 0; i < n; i++)

@@ -10,8 +10,8 @@
 
 struct cw_closing {
     int fd;
-    uint64_t marked; /* the slot's word, 0 when there is nothing to do */
-    bool late;       /* the kernel said: leaked, until now */
+    uint64_t marked;     /* the slot's word, 0 when there is nothing to do */
+    bool late;           /* the kernel said: leaked, until now */
     uint16_t queue_port; /* a listener's, of whose queue stock was taken */
     uint32_t queue_ms;   /* and when; 0: nothing was in it */
 };
@@ -34,7 +34,8 @@ struct cw_closing_range {
     struct cw_closing *each;
 };
 void cw_close_range_begin(struct cw_closing_range *range, unsigned first, unsigned last);
-void cw_close_range_end(const struct cw_site *site, enum cw_call call, const struct cw_closing_range *range, bool closed);
+void cw_close_range_end(const struct cw_site *site, enum cw_call call, const struct cw_closing_range *range,
+                        bool closed);
 
 /* A record's fd turned out to mean something else: forget it, counted as a close that no hook saw. word: the slot's. */
 void cw_close_unseen(uint64_t word);

@@ -183,10 +183,13 @@ static void adopt_tables(const struct cw_view *parent)
 {
     struct cw_view *view = &CW_P->view;
     const struct cw_section *from = parent->header->sections;
-    adopt_section(CW_SECTION_STACKS, view->stacks, parent->stacks, CW_GET(from[CW_SECTION_STACKS].used), view->n_stacks);
+    adopt_section(CW_SECTION_STACKS, view->stacks, parent->stacks, CW_GET(from[CW_SECTION_STACKS].used),
+                  view->n_stacks);
     cw_stacks_reindex(view, cw_ledger_reserve);
-    adopt_section(CW_SECTION_MODULES, view->modules, parent->modules, CW_GET(from[CW_SECTION_MODULES].used), view->n_modules);
-    adopt_section(CW_SECTION_STRINGS, view->strings, parent->strings, CW_GET(from[CW_SECTION_STRINGS].used), view->n_strings);
+    adopt_section(CW_SECTION_MODULES, view->modules, parent->modules, CW_GET(from[CW_SECTION_MODULES].used),
+                  view->n_modules);
+    adopt_section(CW_SECTION_STRINGS, view->strings, parent->strings, CW_GET(from[CW_SECTION_STRINGS].used),
+                  view->n_strings);
 }
 
 /* One inherited fd: its record keeps its index. */
@@ -227,8 +230,8 @@ void cw_fork_adopt(void)
     if (n_conns > 1 && cw_ledger_reserve(CW_SECTION_CONNS, 1, n_conns - 1) == 0) {
         view->header->sections[CW_SECTION_CONNS].used = n_conns;
         for (uint32_t fd = 0, n = slots_left(); fd < n; fd++)
-            adopt_slot(fd, copy ? copy_slots(copy)[fd] : CW_GET(parent->slots[fd]), copy ? copy_conns(copy) : parent->conns,
-                       n_conns);
+            adopt_slot(fd, copy ? copy_slots(copy)[fd] : CW_GET(parent->slots[fd]),
+                       copy ? copy_conns(copy) : parent->conns, n_conns);
         for (uint32_t i = 1; i < n_conns; i++)
             if (view->conns[i].refs == 0)
                 cw_table_free_conn(&cw_table, i);

@@ -12,6 +12,9 @@
  * start, if any, lets `what` (enum cw_may, 0: only what libc's start makes too) pass. */
 bool cw_kernel_may(unsigned what);
 
+/* An int option by getsockopt; false if refused. */
+bool cw_kernel_option(int fd, int level, int option, int *ret);
+
 /* fd is a TCP or MPTCP socket of IPv4 or IPv6: its family and protocol (as in struct cw_conn). */
 bool cw_kernel_is_tcp(int fd, uint8_t *ret_family, uint8_t *ret_protocol);
 
@@ -28,6 +31,9 @@ uint32_t cw_kernel_name(int fd, bool peer, struct sockaddr_storage *ret);
 /* Dumps the TCP sockets of this network namespace that are in CLOSE_WAIT (local_port 0: all ports). 0, or negative errno:
  * then nothing can be said. `each` returns non-zero to stop. */
 int cw_kernel_dump_close_wait(uint16_t local_port, int (*each)(void *ctx, const struct cw_sock *sock), void *ctx);
+
+/* Likewise, for all ports, from /proc/self/net/tcp and tcp6: slower and without times, but by calls that no filter minds. */
+int cw_kernel_read_close_wait(int (*each)(void *ctx, const struct cw_sock *sock), void *ctx);
 
 /* Calls `each` for every open fd of this process, in ascending order; negative errno if that cannot be read. */
 int cw_kernel_each_fd(void (*each)(void *ctx, int fd), void *ctx);

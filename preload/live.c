@@ -5,8 +5,8 @@
 #include "core/diagnose.h"
 #include "core/frames.h"
 #include "core/out.h"
-#include "preload/probe.h"
 #include "preload/kernel.h"
+#include "preload/probe.h"
 #include "preload/record.h"
 #include "preload/self_report.h"
 #include "preload/sys.h"
@@ -39,7 +39,8 @@ int cw_stderr_fd(void)
         return -1;
     if (S_ISCHR(st.st_mode) && st.st_rdev == ((1 << 8) | 3)) /* /dev/null */
         return -1;
-    bool same = cw_static.start_fd2_known && st.st_dev == cw_static.start_fd2_dev && st.st_ino == cw_static.start_fd2_ino;
+    bool same =
+        cw_static.start_fd2_known && st.st_dev == cw_static.start_fd2_dev && st.st_ino == cw_static.start_fd2_ino;
     return same || CW_GET(cw_static.fd2_replaced) ? 2 : -1;
 }
 
@@ -178,7 +179,8 @@ static void say_leak(const struct cw_conn *conn, enum cw_diagnosis_id diagnosis,
         return;
     struct cw_out *out = &work->out;
     cw_out_count(out, count);
-    cw_out_str(out, count == 1 ? " socket left in CLOSE_WAIT for more than " : " sockets left in CLOSE_WAIT for more than ");
+    cw_out_str(out,
+               count == 1 ? " socket left in CLOSE_WAIT for more than " : " sockets left in CLOSE_WAIT for more than ");
     cw_out_duration(out, cw_static.options.grace_ms);
     cw_out_str(out, " [");
     cw_out_str(out, cw_diagnoses[diagnosis].id);

@@ -171,7 +171,8 @@ void cw_on_socket(const struct cw_site *site, enum cw_call call, int fd, int dom
     uint32_t now_ms = cw_now_ms();
     CW_SET(conn->family, (uint8_t)domain);
     CW_SET(conn->protocol, protocol == IPPROTO_MPTCP ? 255 : IPPROTO_TCP);
-    cw_conn_open(conn, CW_ORIGIN_SOCKET, call, fd, cw_stack_capture(site), cw_thread_self(now_ms), forks_so_far(), now_ms);
+    cw_conn_open(conn, CW_ORIGIN_SOCKET, call, fd, cw_stack_capture(site), cw_thread_self(now_ms), forks_so_far(),
+                 now_ms);
 }
 
 static void connection_opened(enum cw_counter how)
@@ -196,7 +197,8 @@ void cw_on_accept(const struct cw_site *site, enum cw_call call, int listener_fd
         return;
     }
     uint32_t now_ms = cw_now_ms(), thread = cw_thread_self(now_ms), stack = fd >= 0 ? cw_stack_capture(site) : 0;
-    struct cw_touch touch = {.call = (uint8_t)call, .result = fd >= 0 ? fd : -errno, .now_ms = now_ms, .thread = thread};
+    struct cw_touch touch = {
+        .call = (uint8_t)call, .result = fd >= 0 ? fd : -errno, .now_ms = now_ms, .thread = thread};
     cw_conn_accepted(listener, &touch, stack);
     if (fd < 0)
         return;
@@ -237,8 +239,8 @@ void cw_on_connect(const struct cw_site *site, int fd, const struct sockaddr *pe
     uint32_t now_ms = cw_now_ms();
     cw_conn_set_peer(conn, peer, len);
     set_local(conn, fd);
-    cw_conn_open(conn, CW_ORIGIN_CONNECT, CW_CALL_connect, fd, cw_stack_capture(site), cw_thread_self(now_ms), forks_so_far(),
-                 now_ms);
+    cw_conn_open(conn, CW_ORIGIN_CONNECT, CW_CALL_connect, fd, cw_stack_capture(site), cw_thread_self(now_ms),
+                 forks_so_far(), now_ms);
     connection_opened(CW_COUNTER_connected);
 }
 

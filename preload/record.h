@@ -84,7 +84,8 @@ static inline void cw_on_out(const struct cw_site *site, enum cw_call call, int 
         cw_record_out(site, call, conn, result);
 }
 struct mmsghdr;
-void cw_on_recvmsg(const struct cw_site *site, enum cw_call call, int fd, long result, const struct msghdr *msg, int flags);
+void cw_on_recvmsg(const struct cw_site *site, enum cw_call call, int fd, long result, const struct msghdr *msg,
+                   int flags);
 void cw_on_recvmmsg(const struct cw_site *site, int fd, const struct mmsghdr *msgs, unsigned n, int result, int flags);
 void cw_on_sendmsg(const struct cw_site *site, enum cw_call call, int fd, long result, const struct msghdr *msg);
 void cw_on_sendmmsg(const struct cw_site *site, int fd, const struct mmsghdr *msgs, int result);
@@ -98,7 +99,8 @@ void cw_on_epoll_ctl(const struct cw_site *site, int set, int op, int fd, const 
 uint32_t cw_on_wait_begin(int set);
 void cw_on_wait_end(const struct cw_site *site, enum cw_call call, uint32_t set_index, long result);
 void cw_on_poll(const struct cw_site *site, enum cw_call call, const struct pollfd *fds, nfds_t n, int result);
-void cw_on_select(const struct cw_site *site, enum cw_call call, int n, const fd_set *asked, const fd_set *in, int result);
+void cw_on_select(const struct cw_site *site, enum cw_call call, int n, const fd_set *asked, const fd_set *in,
+                  int result);
 
 /* --- the rest --- */
 void cw_on_shutdown(const struct cw_site *site, int fd, int how, int result);

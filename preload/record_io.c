@@ -113,14 +113,16 @@ static void sent(const struct cw_site *site, int fd)
     CW_SET(conn->copy_stack, cw_stack_capture(site));
 }
 
-void cw_on_recvmsg(const struct cw_site *site, enum cw_call call, int fd, long result, const struct msghdr *msg, int flags)
+void cw_on_recvmsg(const struct cw_site *site, enum cw_call call, int fd, long result, const struct msghdr *msg,
+                   int flags)
 {
     if (result >= 0)
         each_right(site, msg, received);
     struct cw_conn *conn = cw_known_conn(fd);
     if (conn)
         cw_record_in(site, call, conn, result,
-                     cw_transfer(1, flags) | cw_transfer_iov(result == 0 ? msg->msg_iov : NULL, result == 0 ? (int)msg->msg_iovlen : 0, result));
+                     cw_transfer(1, flags) | cw_transfer_iov(result == 0 ? msg->msg_iov : NULL,
+                                                             result == 0 ? (int)msg->msg_iovlen : 0, result));
 }
 
 void cw_on_recvmmsg(const struct cw_site *site, int fd, const struct mmsghdr *msgs, unsigned n, int result, int flags)
@@ -286,7 +288,8 @@ void cw_on_poll(const struct cw_site *site, enum cw_call call, const struct poll
 }
 
 /* asked: what the caller waited to read from, as it was before the call; in: what is ready now. */
-void cw_on_select(const struct cw_site *site, enum cw_call call, int n, const fd_set *asked, const fd_set *in, int result)
+void cw_on_select(const struct cw_site *site, enum cw_call call, int n, const fd_set *asked, const fd_set *in,
+                  int result)
 {
     if (!CW_GET(CW_P->live) || result < 0 || !asked)
         return;

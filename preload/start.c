@@ -58,8 +58,9 @@ static void say_other_place(void)
     if (cw_static.options.verbosity == 0)
         return;
     if (CW_P->view.header->flags & CW_HEADER_ANONYMOUS)
-        cw_live_say("no ledger file can be made in ledger_dir or /dev/shm: recording in memory, which is lost if the process "
-                    "is killed");
+        cw_live_say(
+            "no ledger file can be made in ledger_dir or /dev/shm: recording in memory, which is lost if the process "
+            "is killed");
     else if (cw_ledger_dir_error()) {
         struct cw_out out;
         struct cw_line line;
@@ -164,9 +165,8 @@ static void inherit(void *ctx, int fd)
 static bool program_is_wanted(void)
 {
     char exe[512];
-    long n = cw_kernel_may(CW_MAY_READLINK)
-                 ? cw_sys(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", exe, sizeof exe - 1)
-                 : -1;
+    long n =
+        cw_kernel_may(CW_MAY_READLINK) ? cw_sys(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", exe, sizeof exe - 1) : -1;
     if (cw_static.options.programs[0] == '\0')
         return true;
     exe[n > 0 ? n : 0] = '\0';

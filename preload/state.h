@@ -16,12 +16,12 @@
 #include <sys/types.h>
 
 struct cw_process {
-    uint32_t live;        /* 1: recording; everything below is valid. 0: not (yet), or a forked child */
-    uint32_t off;         /* 1: switched off for good in this process */
-    uint32_t starting;    /* a thread is creating the ledger */
-    uint32_t ending;      /* the end has begun (a thread id) */
-    uint32_t ended;       /* 1: whatever is to be reported is out */
-    uint32_t epoch;       /* raised when recording begins: cw_tls is stale when it differs */
+    uint32_t live;          /* 1: recording; everything below is valid. 0: not (yet), or a forked child */
+    uint32_t off;           /* 1: switched off for good in this process */
+    uint32_t starting;      /* a thread is creating the ledger */
+    uint32_t ending;        /* the end has begun (a thread id) */
+    uint32_t ended;         /* 1: whatever is to be reported is out */
+    uint32_t epoch;         /* raised when recording begins: cw_tls is stale when it differs */
     uint32_t threaded_fork; /* forked from a process with threads: libunwind may be locked, use libgcc's walker */
     pid_t pid;            /* owner; set at load and in a forked child, 0 in a raw clone that has not begun to record */
     uint64_t t0_ns;       /* CLOCK_MONOTONIC_COARSE when recording began */
@@ -47,27 +47,28 @@ struct cw_static {
     uintptr_t main_stack_end;   /* address above every frame of the main thread */
     struct cw_view last_view;   /* of the last ledger mapped here: in a forked child the parent's, to be read only */
     uint32_t last_epoch;
-    void *fork_copy;            /* in a forked child: what the parent knew (fork.c) */
-    uint32_t fd2_replaced;      /* fd 2 was put there with dup2, dup3 or freopen: it is the program's stderr */
-    uint32_t may;               /* enum cw_may of preload/probe.h: system calls that a filter does not forbid */
-    uint32_t seccomp;           /* the program has installed a filter: no system calls of ours that it could punish */
-    uint32_t disabled;          /* AT_SECURE, programs=, a missing symbol: nothing is ever recorded */
-    int start_fd2_known;        /* fd 2 at start, to tell it from a file that has taken over the number */
+    void *fork_copy;       /* in a forked child: what the parent knew (fork.c) */
+    uint32_t fd2_replaced; /* fd 2 was put there with dup2, dup3 or freopen: it is the program's stderr */
+    uint32_t may;          /* enum cw_may of preload/probe.h: system calls that a filter does not forbid */
+    uint32_t seccomp;      /* the program has installed a filter: no system calls of ours that it could punish */
+    uint32_t disabled;     /* AT_SECURE, programs=, a missing symbol: nothing is ever recorded */
+    int start_fd2_known;   /* fd 2 at start, to tell it from a file that has taken over the number */
     uint64_t start_fd2_dev, start_fd2_ino;
 };
 
 struct cw_tls {
-    uint32_t epoch;         /* of cw_process when the rest was filled in */
-    uint32_t thread_ref;    /* CW_THREAD_*; 0 not yet */
+    uint32_t epoch;      /* of cw_process when the rest was filled in */
+    uint32_t thread_ref; /* CW_THREAD_*; 0 not yet */
     int32_t tid;
-    uint32_t maybe_vfork;   /* enum cw_maybe_vfork, or-ed: set by vfork and clone, cleared by the process that owns the memory */
-    uintptr_t guard;        /* stack pointer at which the unwinder was entered, 0 outside: a longjmp out of a signal
+    uint32_t
+        maybe_vfork; /* enum cw_maybe_vfork, or-ed: set by vfork and clone, cleared by the process that owns the memory */
+    uintptr_t guard;            /* stack pointer at which the unwinder was entered, 0 outside: a longjmp out of a signal
                                handler is noticed because a later stack pointer lies above it */
     uintptr_t wait_ra, wait_sp; /* key of the last wait's stack */
     uint32_t wait_stack;
-    uint32_t in_daemon;         /* inside daemon(): the parent of its fork ends without a word */
-    void *fork_copy;            /* between the prepare and the parent handler of a fork */
-    uint64_t spare[6];      /* stack capture's own: see preload/stack.h */
+    uint32_t in_daemon; /* inside daemon(): the parent of its fork ends without a word */
+    void *fork_copy;    /* between the prepare and the parent handler of a fork */
+    uint64_t spare[6];  /* stack capture's own: see preload/stack.h */
 };
 _Static_assert(sizeof(struct cw_tls) <= 128, "thread-local memory must fit the static TLS surplus");
 

@@ -92,8 +92,8 @@ static void settle_mark(int fd, uint64_t word)
 {
     const struct cw_conn *conn = &CW_P->view.conns[CW_SLOT_INDEX(word)];
     struct cw_sock sock;
-    if (CW_SLOT_KIND(word) == CW_SLOT_CONN && cw_kernel_sock(fd, &sock) && sock.local_port == CW_GET(conn->local_port) &&
-        sock.peer_port == CW_GET(conn->peer_port))
+    if (CW_SLOT_KIND(word) == CW_SLOT_CONN && cw_kernel_sock(fd, &sock) &&
+        sock.local_port == CW_GET(conn->local_port) && sock.peer_port == CW_GET(conn->peer_port))
         cw_table_settle(&cw_table, fd, word);
 }
 

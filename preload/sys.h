@@ -22,7 +22,10 @@ static inline long cw_sys6(long nr, long a, long b, long c, long d, long e, long
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = e;
     register long r9 __asm__("r9") = f;
-    __asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+    __asm__ volatile("syscall"
+                     : "=a"(ret)
+                     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
     return ret;
 }
 #endif
@@ -33,7 +36,8 @@ static inline long cw_sys6(long nr, long a, long b, long c, long d, long e, long
 #define CW_SYS_2(nr, a, b) cw_sys6(nr, CW_SYS_ARG(a), CW_SYS_ARG(b), 0, 0, 0, 0)
 #define CW_SYS_3(nr, a, b, c) cw_sys6(nr, CW_SYS_ARG(a), CW_SYS_ARG(b), CW_SYS_ARG(c), 0, 0, 0)
 #define CW_SYS_4(nr, a, b, c, d) cw_sys6(nr, CW_SYS_ARG(a), CW_SYS_ARG(b), CW_SYS_ARG(c), CW_SYS_ARG(d), 0, 0)
-#define CW_SYS_5(nr, a, b, c, d, e) cw_sys6(nr, CW_SYS_ARG(a), CW_SYS_ARG(b), CW_SYS_ARG(c), CW_SYS_ARG(d), CW_SYS_ARG(e), 0)
+#define CW_SYS_5(nr, a, b, c, d, e)                                                                                    \
+    cw_sys6(nr, CW_SYS_ARG(a), CW_SYS_ARG(b), CW_SYS_ARG(c), CW_SYS_ARG(d), CW_SYS_ARG(e), 0)
 #define CW_SYS_6(nr, a, b, c, d, e, f)                                                                                 \
     cw_sys6(nr, CW_SYS_ARG(a), CW_SYS_ARG(b), CW_SYS_ARG(c), CW_SYS_ARG(d), CW_SYS_ARG(e), CW_SYS_ARG(f))
 #define CW_SYS_PICK(_0, _1, _2, _3, _4, _5, _6, name, ...) name

@@ -179,8 +179,9 @@ CW_EXPORT void quick_exit(int status)
 /* Offsets for the assembly below. */
 __attribute__((used)) static void vfork_offsets(void)
 {
-    __asm__ volatile(".set cw_offset_maybe_vfork, %c0\n\t.set cw_offset_real_vfork, %c1" ::"i"(offsetof(struct cw_tls, maybe_vfork)),
-                     "i"(offsetof(struct cw_real, vfork)));
+    __asm__ volatile(
+        ".set cw_offset_maybe_vfork, %c0\n\t.set cw_offset_real_vfork, %c1" ::"i"(offsetof(struct cw_tls, maybe_vfork)),
+        "i"(offsetof(struct cw_real, vfork)));
 }
 
 __asm__(".text\n"

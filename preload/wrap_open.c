@@ -26,8 +26,8 @@ static void ask_address(struct asked_address *asked, int listener, struct sockad
 
 /* After success the kernel has read and written *len and written the address, so both can be read here; how much it wrote
  * is the lesser of the caller's room, which is not known any more, and *len: shorter ones are looked up instead. */
-static void accepted(const struct cw_site *site, enum cw_call call, int listener, int fd, const struct asked_address *asked,
-                     socklen_t room)
+static void accepted(const struct cw_site *site, enum cw_call call, int listener, int fd,
+                     const struct asked_address *asked, socklen_t room)
 {
     socklen_t len = 0;
     const struct sockaddr *peer = asked->address;
@@ -70,7 +70,8 @@ int cw_wrap_accept4(const struct cw_site *site, int fd, struct sockaddr *address
 }
 
 /* dup2 and dup3 close what the second number meant. */
-static int copied(const struct cw_site *site, enum cw_call call, int fd, int fd2, const struct cw_closing *closing, int r)
+static int copied(const struct cw_site *site, enum cw_call call, int fd, int fd2, const struct cw_closing *closing,
+                  int r)
 {
     int saved = errno;
     cw_close_end(site, call, closing, r >= 0);

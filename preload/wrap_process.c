@@ -8,7 +8,7 @@
 
 /* --- exec: what goes on with the fds is another program; one that fails was none --- */
 
-#define EXEC(name, path, parameters, arguments)                                                                              \
+#define EXEC(name, path, parameters, arguments)                                                                        \
     int cw_wrap_##name CW_WITH_SITE(parameters)                                                                        \
     {                                                                                                                  \
         (void)site;                                                                                                    \
@@ -16,7 +16,7 @@
             errno = ENOSYS;                                                                                            \
             return -1;                                                                                                 \
         }                                                                                                              \
-        cw_end_exec_begin(path);                                                                                           \
+        cw_end_exec_begin(path);                                                                                       \
         int r = cw_real.name arguments;                                                                                \
         cw_end_exec_failed();                                                                                          \
         return r;                                                                                                      \
@@ -33,7 +33,8 @@ EXEC(execv, path, (const char *path, char *const argv[]), (path, argv))
 EXEC(execvp, unsearched(file), (const char *file, char *const argv[]), (file, argv))
 EXEC(execvpe, unsearched(file), (const char *file, char *const argv[], char *const envp[]), (file, argv, envp))
 EXEC(fexecve, NULL, (int fd, char *const argv[], char *const envp[]), (fd, argv, envp))
-EXEC(execveat, NULL, (int fd, const char *path, char *const argv[], char *const envp[], int flags), (fd, path, argv, envp, flags))
+EXEC(execveat, NULL, (int fd, const char *path, char *const argv[], char *const envp[], int flags),
+     (fd, path, argv, envp, flags))
 
 int cw_wrap_daemon(const struct cw_site *site, int nochdir, int noclose)
 {

@@ -40,8 +40,8 @@ static void report(char *text, size_t room)
 {
     char command[512];
     const char *build = getenv("BUILD");
-    snprintf(command, sizeof command, "env -u LD_PRELOAD %s/cwguard report --exit-grace 0 --grace 0 %d", build ? build : "build",
-             (int)getpid());
+    snprintf(command, sizeof command, "env -u LD_PRELOAD %s/cwguard report --exit-grace 0 --grace 0 %d",
+             build ? build : "build", (int)getpid());
     FILE *tool = popen(command, "r");
     assert_non_null(tool);
     size_t n = fread(text, 1, room - 1, tool);
@@ -135,7 +135,7 @@ static void test_ppoll_chk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_read_chk), cmocka_unit_test(test_recv_chk),   cmocka_unit_test(test_recvfrom_chk),
+        cmocka_unit_test(test_read_chk), cmocka_unit_test(test_recv_chk),  cmocka_unit_test(test_recvfrom_chk),
         cmocka_unit_test(test_poll_chk), cmocka_unit_test(test_ppoll_chk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,7 +45,8 @@ static int leak(void)
     }
     char command[256];
     snprintf(command, sizeof command,
-             "unset LD_PRELOAD; { ss -tanpH state close-wait; ss -ManpH state close-wait; } | grep -c pid=%d,", (int)getpid());
+             "unset LD_PRELOAD; { ss -tanpH state close-wait; ss -ManpH state close-wait; } | grep -c pid=%d,",
+             (int)getpid());
     fflush(stdout);
     return system(command) == 0 ? 0 : 4;
 }

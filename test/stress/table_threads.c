@@ -124,11 +124,21 @@ static void *work(void *seed_at)
         switch (dice % 9) {
         case 0:
         case 1:
-        case 2: open_one(fd, i); break;
-        case 3: copy_one((int)fd, fd + 1); break;
-        case 4: touch_one((int)fd, i); break;
-        case 5: settle_one((int)fd); break;
-        default: close_one((int)fd, (dice >> 4) % 8); break;
+        case 2:
+            open_one(fd, i);
+            break;
+        case 3:
+            copy_one((int)fd, fd + 1);
+            break;
+        case 4:
+            touch_one((int)fd, i);
+            break;
+        case 5:
+            settle_one((int)fd);
+            break;
+        default:
+            close_one((int)fd, (dice >> 4) % 8);
+            break;
         }
     }
     return NULL;

@@ -14,9 +14,11 @@
 #define IF_EQUAL_ELSE(value, skip) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), 0, (skip))
 
 static struct sock_filter on_getsockopt[] = {LOAD(nr), IF_EQUAL_ELSE(SYS_getsockopt, 1), KILL, ALLOW};
-static struct sock_filter on_clone[] = {
-    LOAD(nr),           IF_EQUAL_ELSE(SYS_clone, 1), KILL, IF_EQUAL_ELSE(SYS_clone3, 1), KILL,
-    IF_EQUAL_ELSE(SYS_fork, 1), KILL,                        IF_EQUAL_ELSE(SYS_vfork, 1), KILL, ALLOW};
+static struct sock_filter on_clone[] = {LOAD(nr), IF_EQUAL_ELSE(SYS_clone, 1),
+                                        KILL,     IF_EQUAL_ELSE(SYS_clone3, 1),
+                                        KILL,     IF_EQUAL_ELSE(SYS_fork, 1),
+                                        KILL,     IF_EQUAL_ELSE(SYS_vfork, 1),
+                                        KILL,     ALLOW};
 static struct sock_filter on_netlink[] = {
     LOAD(nr), IF_EQUAL_ELSE(SYS_socket, 3), LOAD(args[0]), IF_EQUAL_ELSE(AF_NETLINK, 1), KILL, ALLOW};
 static struct sock_filter on_ppoll[] = {LOAD(nr), IF_EQUAL_ELSE(SYS_ppoll, 1), KILL, ALLOW};
