@@ -122,7 +122,7 @@ static const struct table *table_of(struct memory *memory, const struct cw_objec
 static const char *function_at(struct memory *memory, const struct table *table, uintptr_t address)
 {
     const ElfW(Sym) *best = NULL;
-    if (memory->looked_at > SYMBOLS_MAX)
+    if (!table->symbols || memory->looked_at > SYMBOLS_MAX)
         return NULL;
     memory->looked_at += table->n_symbols;
     for (size_t i = 0; i < table->n_symbols; i++) {
