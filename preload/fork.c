@@ -109,10 +109,24 @@ void cw_fork_init(void)
  * The thread that begins the child's ledger takes what the parent left away, while other threads' hooks may be looking at it:
  * they say so first (peeking), and look only as long as nobody has begun. */
 
+/* What the parent makes real after the fork is inaccessible in our mapping of it (ledger_file.c); it is only read from now on,
+ * and only as far as it is in use, that is real. */
+static void open_parent(void)
+{
+    struct cw_ledger *header = cw_static.last_view.header;
+    if (!header || CW_GET(CW_P->parent_open))
+        return;
+    cw_sys(SYS_mprotect, header, header->total_bytes, PROT_READ);
+    CW_SET(CW_P->parent_open, 1);
+}
+
 static bool peek_begin(void)
 {
     __atomic_add_fetch(&CW_P->peeking, 1, __ATOMIC_SEQ_CST);
-    return __atomic_load_n(&CW_P->starting, __ATOMIC_SEQ_CST) == 0;
+    if (__atomic_load_n(&CW_P->starting, __ATOMIC_SEQ_CST) != 0)
+        return false;
+    open_parent();
+    return true;
 }
 
 static void peek_end(void)
@@ -131,7 +145,8 @@ static bool peeking_over(void)
 
 bool cw_fork_pending(void)
 {
-    return !CW_GET(CW_P->live) && !CW_GET(CW_P->off) && (cw_static.fork_copy || cw_static.last_view.header);
+    return !CW_GET(CW_P->live) && !CW_GET(CW_P->off) && !CW_GET(cw_static.seccomp) &&
+           (cw_static.fork_copy || cw_static.last_view.header);
 }
 
 static uint32_t slots_left(void)
@@ -219,6 +234,7 @@ void cw_fork_adopt(void)
     struct copy *copy = cw_static.fork_copy;
     if (!parent->header)
         return;
+    open_parent();
     struct cw_view *view = &CW_P->view;
     uint32_t n_conns = copy ? copy->n_conns : CW_GET(parent->header->sections[CW_SECTION_CONNS].used);
     if (n_conns > view->n_conns)

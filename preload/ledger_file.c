@@ -45,9 +45,12 @@ static struct {
 
 /* --- chunks --- */
 
+/* What is not real is not accessible either: else mlockall, in the program, would make all of the sparse file real. */
 static int populate(uint64_t offset, uint64_t n)
 {
-    long ret;
+    long ret = cw_sys(SYS_mprotect, map.base + offset, n, PROT_READ | PROT_WRITE);
+    if (ret < 0)
+        return (int)ret;
     do
         ret = cw_sys(SYS_madvise, map.base + offset, n, MADV_POPULATE_WRITE);
     while (ret == -EINTR || ret == -EAGAIN);
@@ -116,7 +119,7 @@ static int map_fd(int fd)
         return -EFBIG; /* ftruncate would raise SIGXFSZ */
     long ret = cw_sys(SYS_ftruncate, fd, map.shape.total_bytes);
     if (ret == 0)
-        ret = cw_sys(SYS_mmap, 0L, map.shape.total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0L);
+        ret = cw_sys(SYS_mmap, 0L, map.shape.total_bytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, 0L);
     if (ret < 0 && ret > -4096)
         return (int)ret;
     map.base = (uint8_t *)ret;
@@ -145,6 +148,8 @@ static int file_make_real(int fd)
         if (failed != -EINTR)
             break;
     }
+    if (!failed)
+        failed = (int)cw_sys(SYS_mprotect, map.base, map.shape.total_bytes, PROT_READ | PROT_WRITE);
     map.all_real = failed == 0;
     return failed;
 }

@@ -34,6 +34,7 @@ struct cw_process {
     uint32_t late;        /* records kept of sockets closed late */
     uint32_t child;       /* began as a forked child's ledger */
     uint32_t own_stack;   /* the stack of our own (own_stack.c) is in use */
+    uint32_t parent_open; /* 1: in a forked child, the parent's mapping can be read as far as it is used */
     uint32_t peeking;     /* threads of a forked child that are looking at what the parent left (fork.c) */
     int path_known;       /* ledger_path names the file */
     uint64_t ledger_dev, ledger_ino;
