@@ -18,9 +18,9 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-#define CHUNK_SHIFT 16u
+#define CHUNK_SHIFT 14u
 #define CHUNK_BYTES (UINT64_C(1) << CHUNK_SHIFT)
-#define MAX_CHUNKS 8192u /* 512 MiB: the largest geometry takes about 300 */
+#define MAX_CHUNKS 32768u /* 512 MiB: the largest geometry takes about 300 */
 
 /* A kernel that cannot populate (before 5.14) must have the whole file allocated at once: geometries up to this size. */
 #define ALLOCATE_AT_ONCE_MAX_BYTES (UINT64_C(24) << 20)

@@ -84,7 +84,7 @@ bool cw_ledger_is_real(uint64_t offset);
 /* Bytes of a section that are in use, from its start. */
 uint64_t cw_ledger_used_bytes(enum cw_section_id section);
 
-/* Calls `each` for every piece of the ledger (at most 64 KiB) that is in use and real, in file order: header, then
+/* Calls `each` for every piece of the ledger (at most a chunk) that is in use and real, in file order: header, then
  * sections. A non-zero answer ends it and is returned. */
 int cw_ledger_each_piece(int (*each)(void *ctx, uint64_t offset, const void *bytes, size_t n), void *ctx);
 
