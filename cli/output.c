@@ -112,7 +112,7 @@ static int pid_of_report(const char *path)
     if (n <= 0)
         return 0;
     head[n] = 0;
-    if (!strncmp(head, "== cwguard ", 11) && (at = strstr(head, "(pid ")))
+    if ((at = strstr(head, "== cwguard ")) && (at = strstr(at, "(pid ")))
         at += 5;
     else if (strstr(head, "\"cwguard-report/") && (at = strstr(head, "\"pid\"")))
         at += 5 + strspn(at + 5, " :\t\n");

@@ -121,11 +121,9 @@ static bool render(struct work *work, size_t scratch_bytes, int out_fd, enum cw_
         return false;
     if (cw_self_output_begin(&work->output, &work->out, out_fd, &names, where) != 0)
         return false;
+    if (format == CW_FORMAT_TEXT)
+        write_how_to_resolve(&work->out); /* first: the report's last line is its SUMMARY */
     int failed = cw_emit(&work->out, &work->report, format);
-    if (!failed && format == CW_FORMAT_TEXT) {
-        write_how_to_resolve(&work->out);
-        failed = work->out.error;
-    }
     return cw_self_output_end(&work->output, failed) == 0;
 }
 
