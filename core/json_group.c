@@ -215,7 +215,8 @@ void cw_json_group(struct cw_json *json, const struct cw_report *report, const s
     out_evidence(json, report, group);
     out_stack(json, report, "origin", oldest->open_call, group->origin_stack, false);
     out_stack(json, report, "deciding", call, deciding, true);
-    out_stack(json, report, "closed", group->close_stack ? CW_CALL_close : CW_CALL_none, group->close_stack, true);
+    out_stack(json, report, "closed", cw_report_conn(report, &report->items[group->first])->close_call,
+              group->close_stack, true);
     out_thread(json, report, oldest);
     cw_json_null(json, "holders"); /* nobody has looked for them */
     out_listener(json, report, oldest);

@@ -137,5 +137,6 @@ void cw_text_stacks(struct cw_out *out, const struct cw_report *report, const st
     if (deciding || call)
         out_stack(out, report, "end of stream seen", call, deciding);
     if (group->section == CW_REPORT_CLOSED_LATE)
-        out_stack(out, report, "closed at last", group->close_stack ? CW_CALL_close : CW_CALL_none, group->close_stack);
+        out_stack(out, report, "closed at last", cw_report_conn(report, &report->items[group->first])->close_call,
+                  group->close_stack);
 }

@@ -142,7 +142,7 @@ struct cw_conn {
     uint8_t in_call;       /* enum cw_call of the last read */
     uint8_t out_call;
     uint8_t epoll_sets;    /* how many epoll sets it was ever added to, saturating */
-    uint8_t reserved0;
+    uint8_t close_call;    /* LATE: enum cw_call of the close at last */
     uint32_t polled_ms;    /* last time it was in a poll or select set */
 
     /* end of stream, events, interest */

@@ -156,7 +156,7 @@ void cw_close_begin(struct cw_closing *closing, int fd)
 }
 
 /* Turns the record into one of a socket closed late; false when there is no room for more. */
-static bool keep_late(const struct cw_site *site, struct cw_conn *conn)
+static bool keep_late(const struct cw_site *site, enum cw_call call, struct cw_conn *conn)
 {
     if (!late_room()) {
         cw_count(CW_COUNTER_late_dropped);
@@ -164,13 +164,14 @@ static bool keep_late(const struct cw_site *site, struct cw_conn *conn)
     }
     CW_ADD(CW_P->late, 1);
     CW_SET(conn->close_ms, cw_now_ms());
+    CW_SET(conn->close_call, (uint8_t)call);
     CW_SET(conn->close_stack, cw_stack_capture(site));
     CW_OR(conn->flags, CW_CONN_LATE);
     return true;
 }
 
 /* The slot's reference goes; with the last one the connection. */
-static void release_conn(const struct cw_site *site, uint32_t index, bool late)
+static void release_conn(const struct cw_site *site, enum cw_call call, uint32_t index, bool late)
 {
     struct cw_conn *conn = &CW_P->view.conns[index];
     if (!last_of_it(conn)) {
@@ -186,41 +187,41 @@ static void release_conn(const struct cw_site *site, uint32_t index, bool late)
     if (flags & CW_CONN_LISTENER)
         cw_listener_closed(cw_now_ms());
     if (late && site)
-        keep_late(site, conn);
+        keep_late(site, call, conn);
     if (flags & CW_CONN_ANNOUNCED)
         cw_live_closed(conn);
     CW_ADD(CW_P->conns_open, (uint32_t)-1);
     cw_table_unref_conn(&cw_table, index);
 }
 
-static void release(const struct cw_site *site, uint64_t word, bool late)
+static void release(const struct cw_site *site, enum cw_call call, uint64_t word, bool late)
 {
     if (CW_SLOT_KIND(word) == CW_SLOT_SET)
         cw_table_unref_set(&cw_table, CW_SLOT_INDEX(word));
     else if (CW_SLOT_KIND(word) == CW_SLOT_CONN)
-        release_conn(site, CW_SLOT_INDEX(word), late);
+        release_conn(site, call, CW_SLOT_INDEX(word), late);
 }
 
 void cw_close_unseen(uint64_t word)
 {
     if (CW_SLOT_KIND(word) == CW_SLOT_CONN)
         cw_count(CW_COUNTER_closes_unseen);
-    release(NULL, word, false);
+    release(NULL, CW_CALL_none, word, false);
 }
 
 void cw_close_end(const struct cw_site *site, enum cw_call call, const struct cw_closing *closing, bool closed)
 {
-    (void)call;
     if (!closing->marked)
         return;
     if (!closed) {
         if (!cw_table_unmark(&cw_table, closing->fd, closing->marked))
-            release(NULL, closing->marked, false); /* it means something else, or a sweep has taken the mark away */
+            release(NULL, CW_CALL_none, closing->marked,
+                    false); /* it means something else, or a sweep has taken the mark away */
         return;
     }
     if (cw_table_clear(&cw_table, closing->fd, closing->marked) == 2)
-        release(NULL, closing->marked, false);
-    release(site, closing->marked, closing->late);
+        release(NULL, CW_CALL_none, closing->marked, false);
+    release(site, call, closing->marked, closing->late);
     listener_unstock(closing);
     if (CW_GET(CW_P->live))
         cw_sweep_maybe(cw_now_ms());

@@ -123,6 +123,7 @@ static void test_leak(void **state)
     late->flags |= CW_CONN_LATE;
     late->fin_ms = 20000;
     late->close_ms = 61500;
+    late->close_call = CW_CALL_close;
     late->close_stack = f->view.conns[1].open_stack;
     struct cw_conn *listener = fixture_conn(f, 500);
     listener->flags = CW_CONN_IN_USE | CW_CONN_LISTENER;

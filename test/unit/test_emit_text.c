@@ -218,6 +218,7 @@ static void test_closed_late(void **state)
         conn->fin_ms = NOW - 80000;
         conn->close_ms = conn->fin_ms + 31000 + i * 9000;
         conn->close_stack = server.close;
+        conn->close_call = CW_CALL_close;
     }
     char *text = render(f, CW_LATE_NOTE, false);
     assert_non_null(strstr(text, "\nCLOSED LATE: these sockets were closed, but only after they had leaked\n"
@@ -249,6 +250,7 @@ static void test_never_accepted(void **state)
         conn->fin_ms = NOW - 41000;
         conn->close_ms = NOW - 1000;
         conn->close_stack = server.close;
+        conn->close_call = CW_CALL_close;
     }
     char *text = render(f, CW_LATE_NOTE, false);
     assert_non_null(strstr(text, "LATE 1  8 sockets closed after 40 s in CLOSE_WAIT "));

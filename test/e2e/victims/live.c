@@ -1,5 +1,6 @@
 /* An event loop that leaks while it runs, and closes after all when told.
- * usage: live N line|line-at-ten|close|silent|close-silent */
+ * usage: live N line|line-at-ten|close|silent|close-silent|
+ * close-range-silent */
 #include "test/e2e/victims/victim.h"
 
 #include <sys/epoll.h>
@@ -47,7 +48,7 @@ int main(int argc, char **argv)
     loop_until_told(set);
     if (close_all) {
         for (int i = 0; i < n; i++)
-            MUST(close(fds[i]) == 0);
+            MUST((strstr(argv[2], "range") ? close_range((unsigned)fds[i], (unsigned)fds[i], 0) : close(fds[i])) == 0);
         if (!silent)
             say("await closed after all\n");
         else
