@@ -67,6 +67,18 @@ void cw_conn_open(struct cw_conn *conn, enum cw_origin origin, enum cw_call call
     __atomic_fetch_or(&conn->flags, flags, __ATOMIC_RELEASE);
 }
 
+/* IN_USE is left as it is: another thread may have closed the fd meanwhile. */
+void cw_conn_connected(struct cw_conn *conn, uint32_t stack, uint32_t thread, uint32_t fork_seq, uint32_t now_ms)
+{
+    CW_SET(conn->origin, (uint8_t)CW_ORIGIN_CONNECT);
+    CW_SET(conn->open_call, (uint8_t)CW_CALL_connect);
+    CW_SET(conn->open_stack, stack);
+    CW_SET(conn->open_thread, thread);
+    CW_SET(conn->open_ms, now_ms);
+    CW_SET(conn->fork_seq, fork_seq);
+    CW_OR(conn->flags, CW_CONN_CONNECTED);
+}
+
 void cw_conn_moved(struct cw_conn *conn, uint64_t ra, uint64_t sp, uint32_t stack)
 {
     CW_SET(conn->touch_ra, ra);

@@ -31,9 +31,13 @@ struct sockaddr;
 void cw_conn_set_peer(struct cw_conn *conn, const struct sockaddr *address, uint32_t len);
 void cw_conn_set_local(struct cw_conn *conn, const struct sockaddr *address, uint32_t len);
 
-/* The record begins: it becomes visible to sweeps. */
+/* The record begins: it becomes visible to sweeps. Before a slot refers to it (cw_table_store): afterwards another thread
+ * may free it at any moment, and a freed record must not come back into use. */
 void cw_conn_open(struct cw_conn *conn, enum cw_origin origin, enum cw_call call, int fd, uint32_t stack,
                   uint32_t thread, uint32_t fork_seq, uint32_t now_ms);
+
+/* The socket connects: connect succeeded or is under way. */
+void cw_conn_connected(struct cw_conn *conn, uint32_t stack, uint32_t thread, uint32_t fork_seq, uint32_t now_ms);
 
 /* Whether this touch comes from another place than the last one (then its stack is worth capturing). */
 static inline bool cw_conn_same_place(const struct cw_conn *conn, uint64_t ra, uint64_t sp)

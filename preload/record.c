@@ -114,23 +114,28 @@ static void displaced(uint64_t old)
         cw_close_unseen(old);
 }
 
-/* Gives fd to a new record; returns it, or NULL when there is no room. */
-static struct cw_conn *new_conn_at(int fd)
+/* A new record, not yet anybody's: fill it in, then give fd to it. NULL when there is no room. */
+static struct cw_conn *new_conn(void)
 {
     uint32_t index = cw_table_new_conn(&cw_table);
-    uint64_t old;
-    if (!index) {
+    if (!index)
         cw_count(CW_COUNTER_table_full);
-        return NULL;
-    }
+    return index ? &CW_P->view.conns[index] : NULL;
+}
+
+/* Last: from here on other threads may find the record, and one that closes the number by mistake may give it back. */
+static bool publish(struct cw_conn *conn, int fd)
+{
+    uint32_t index = (uint32_t)(conn - CW_P->view.conns);
+    uint64_t old;
     if (cw_table_store(&cw_table, fd, CW_SLOT_CONN, index, &old)) {
         cw_table_free_conn(&cw_table, index);
         cw_count(CW_COUNTER_table_full);
-        return NULL;
+        return false;
     }
     CW_ADD(CW_P->conns_open, 1);
     displaced(old);
-    return &CW_P->view.conns[index];
+    return true;
 }
 
 void cw_on_other_fd(int fd)
@@ -165,7 +170,7 @@ void cw_on_socket(const struct cw_site *site, enum cw_call call, int fd, int dom
     }
     if (cw_vforked() || !cw_start())
         return;
-    struct cw_conn *conn = new_conn_at(fd);
+    struct cw_conn *conn = new_conn();
     if (!conn)
         return;
     uint32_t now_ms = cw_now_ms();
@@ -173,6 +178,7 @@ void cw_on_socket(const struct cw_site *site, enum cw_call call, int fd, int dom
     CW_SET(conn->protocol, protocol == IPPROTO_MPTCP ? 255 : IPPROTO_TCP);
     cw_conn_open(conn, CW_ORIGIN_SOCKET, call, fd, cw_stack_capture(site), cw_thread_self(now_ms), forks_so_far(),
                  now_ms);
+    publish(conn, fd);
 }
 
 static void connection_opened(enum cw_counter how)
@@ -202,7 +208,7 @@ void cw_on_accept(const struct cw_site *site, enum cw_call call, int listener_fd
     cw_conn_accepted(listener, &touch, stack);
     if (fd < 0)
         return;
-    struct cw_conn *conn = new_conn_at(fd);
+    struct cw_conn *conn = new_conn();
     if (!conn)
         return;
     CW_SET(conn->protocol, CW_GET(listener->protocol));
@@ -216,7 +222,8 @@ void cw_on_accept(const struct cw_site *site, enum cw_call call, int listener_fd
     }
     cw_conn_set_peer(conn, peer, len);
     cw_conn_open(conn, CW_ORIGIN_ACCEPT, call, fd, stack, thread, forks_so_far(), now_ms);
-    connection_opened(CW_COUNTER_accepted);
+    if (publish(conn, fd))
+        connection_opened(CW_COUNTER_accepted);
     cw_sweep_maybe(now_ms);
 }
 
@@ -239,8 +246,7 @@ void cw_on_connect(const struct cw_site *site, int fd, const struct sockaddr *pe
     uint32_t now_ms = cw_now_ms();
     cw_conn_set_peer(conn, peer, len);
     set_local(conn, fd);
-    cw_conn_open(conn, CW_ORIGIN_CONNECT, CW_CALL_connect, fd, cw_stack_capture(site), cw_thread_self(now_ms),
-                 forks_so_far(), now_ms);
+    cw_conn_connected(conn, cw_stack_capture(site), cw_thread_self(now_ms), forks_so_far(), now_ms);
     connection_opened(CW_COUNTER_connected);
 }
 
@@ -276,7 +282,7 @@ void cw_on_found(const struct cw_site *site, enum cw_origin origin, enum cw_call
     }
     if (!cw_start() || !cw_kernel_sock(fd, &sock))
         return;
-    struct cw_conn *conn = new_conn_at(fd);
+    struct cw_conn *conn = new_conn();
     if (!conn)
         return;
     uint32_t now_ms = cw_now_ms();
@@ -289,11 +295,16 @@ void cw_on_found(const struct cw_site *site, enum cw_origin origin, enum cw_call
     CW_SET(conn->inode, sock.inode);
     uint32_t stack = site ? cw_stack_capture(site) : 0;
     cw_conn_open(conn, origin, call, fd, stack, cw_thread_self(now_ms), forks_so_far(), now_ms);
-    if (sock.state == 10 /* TCP_LISTEN */) {
+    bool listens = sock.state == 10 /* TCP_LISTEN */;
+    if (listens)
         CW_OR(conn->flags, CW_CONN_LISTENER);
+    else if (sock.peer_port)
+        CW_OR(conn->flags, CW_CONN_CONNECTED);
+    if (!publish(conn, fd))
+        return;
+    if (listens) {
         CW_ADD(CW_P->view.header->listeners, 1);
     } else if (sock.peer_port) {
-        CW_OR(conn->flags, CW_CONN_CONNECTED);
         connection_opened(origin == CW_ORIGIN_ACCEPT ? CW_COUNTER_accepted : CW_COUNTER_connected);
     }
 }

@@ -61,10 +61,10 @@ static void open_one(unsigned from, uint32_t now_ms)
         return;
     if (!index)
         abort();
+    cw_conn_open(&view.conns[index], CW_ORIGIN_ACCEPT, CW_CALL_accept, fd, 1, 1, 0, now_ms);
     if (cw_table_store(&table, fd, CW_SLOT_CONN, index, &old))
         abort();
     displaced(old);
-    cw_conn_open(&view.conns[index], CW_ORIGIN_ACCEPT, CW_CALL_accept, fd, 1, 1, 0, now_ms);
 }
 
 static void copy_one(int fd, unsigned from)
