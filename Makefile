@@ -35,7 +35,7 @@ say     = $(if $(filter 0,$(V)),@printf '  %-7s %s\n' $(1) $(2))
 DEPS      := libc6-dev libunwind-dev libdw-dev libelf-dev libiberty-dev libcmocka-dev \
              binutils g++ iproute2 procps util-linux python3 strace
 # For `make check-real`: servers and runtimes that people run.
-DEPS_REAL := nginx redis-server redis-tools nodejs python3-urllib3 wrk curl
+DEPS_REAL := nginx redis-server redis-tools nodejs python3-urllib3 default-jdk-headless wrk curl
 # For `make lint` and the clang build of .ci/run; for `make check-fresh`.
 DEPS_LINT := clang clang-format clang-tidy cppcheck shellcheck
 DEPS_FRESH := debootstrap
@@ -77,7 +77,7 @@ PRELOAD_CFLAGS := -fno-omit-frame-pointer -fexceptions -fno-plt -ftls-model=init
 LIB_LDFLAGS := -shared -Wl,-soname,libcwguard.so -Wl,-z,now -Wl,-z,relro -Wl,-z,nodelete -Wl,-z,noexecstack \
                -Wl,--as-needed -static-libgcc $(if $(SAN),,-Wl,-z,defs)
 TOOL_LDFLAGS := -pie -Wl,-z,now -Wl,-z,relro -Wl,--as-needed
-TOOL_LIBS   := -ldw -lelf -liberty
+TOOL_LIBS   := -ldw -lelf -liberty -lunwind-ptrace -lunwind-x86_64
 
 # --- build ---
 
@@ -125,7 +125,7 @@ $(TOOL): $(CLI_OBJ) $(CORE_OBJ)
 
 $(EXAMPLE_BIN): %: %.o
 	$(call say,LD,$@)
-	$(Q)$(CC) -g $(SAN_FLAGS) $(LDFLAGS) -o $@ $<
+	$(Q)$(CC) -g $(SAN_FLAGS) $(LDFLAGS) -pthread -o $@ $<
 
 examples: $(EXAMPLE_BIN) ## build the example servers and the demo's client
 
@@ -234,10 +234,10 @@ check-preload: $(LIB) $(TOOL) $(PRELOAD_LINKED) $(PRELOAD_PLAIN) ## parts of the
 check-cli: all ## the tool
 	@$(RUN) cli $(TEST_SCRIPTS)
 
-check-e2e: all ## small victims under the shim, compared with ss
-	@$(RUN) e2e --stream test/e2e/run
+check-e2e: all examples ## small victims, the examples, causes by event style, 10,000 sockets: compared with ss
+	@$(RUN) e2e --stream test/e2e/run test/e2e/examples test/e2e/matrix test/e2e/scale
 
-check-real: deps deps-real ## nginx, redis, python and node under load
+check-real: deps deps-real ## nginx, redis, python, node and java: under load, idle, forking
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@$(RUN) real --stream test/real/run
 
@@ -247,8 +247,8 @@ check-stress: ## many threads, under ThreadSanitizer
 run-stress: $(STRESS_BIN)
 	@$(RUN) stress $^
 
-check-rules: all ## what design and packaging promise: include rule, purity, ABI, generated documents
-	+@$(RUN) rules $(foreach r,includes purity abi docs,--make check-$r)
+check-rules: all ## what design and packaging promise: include rule, purity, ABI, documents
+	+@$(RUN) rules $(foreach r,includes purity abi docs flow links translations,--make check-$r)
 
 check-includes: ## include <- core <- preload, include <- core <- cli
 	@sh test/support/check-includes.sh
@@ -265,19 +265,33 @@ check-fresh: ## make demo and make check in a new minimal Debian (root; debootst
 
 # --- documents that are generated ---
 
-docs: $(TOOL) ## regenerate docs/options.md, docs/hooks.md and the lists in docs/man/cwguard.7
+docs: $(TOOL) ## regenerate docs/options.md, diagnoses.md, hooks.md and the lists in docs/man/cwguard.7
 	@sh test/support/gen-docs.sh $(TOOL) docs '$(CC)'
 
 check-docs: $(TOOL) ## whether they are fresh
 	@rm -rf $(BUILD)/docs && mkdir -p $(BUILD)/docs && sh test/support/gen-docs.sh $(TOOL) $(BUILD)/docs '$(CC)'
-	@for f in options.md hooks.md man/cwguard.7; do diff -u docs/$$f $(BUILD)/docs/$$f || \
+	@for f in options.md diagnoses.md hooks.md man/cwguard.7; do diff -u docs/$$f $(BUILD)/docs/$$f || \
 	    { echo "docs/$$f is not fresh: run 'make docs' and commit it"; exit 1; }; done
+
+# --- documents that are written by hand ---
+
+check-flow: ## docs/tcp-states.md against core/diagnoses.inc and the examples
+	@python3 test/support/check_prose.py flow
+
+check-links: ## links from one document to another file
+	@python3 test/support/check_prose.py links
+
+check-translations: ## whether each *.zh.md translates its original as it is now
+	@python3 test/support/check_prose.py translations
+
+translation-done: ## FILE=README.zh.md: say that it has been brought up to date with its original
+	@python3 test/support/check_prose.py refresh $(FILE)
 
 # --- lint, bench, clean, help ---
 
 C_FILES := $(sort $(wildcard include/*.h core/*.[ch] preload/*.[ch] cli/*.[ch] examples/*/*.[ch] \
              test/unit/*.[ch] test/preload/*.[ch] test/stress/*.[ch] test/bench/*.[ch] test/support/*.[ch] \
-             test/e2e/*.[ch] test/e2e/victims/*.[ch] test/cli/*.[ch] test/real/*.[ch] test/fuzz/*.[ch]))
+             test/e2e/*.[ch] test/e2e/victims/*.[ch] test/e2e/victims/*/*.[ch] test/cli/*.[ch] test/real/*.[ch] test/fuzz/*.[ch]))
 
 # The ledger's layout is a set of tables, aligned by hand.
 FORMAT_FILES := $(filter-out include/cwguard_ledger.h,$(C_FILES))
@@ -319,5 +333,6 @@ help: ## this list
 
 FORCE:
 .PHONY: all examples install uninstall deps deps-real deps-lint demo check check-unit check-preload check-cli check-e2e \
-    check-real check-stress run-stress check-rules check-includes check-purity check-abi check-docs check-fresh docs \
+    check-real check-stress run-stress check-rules check-includes check-purity check-abi check-docs check-flow \
+    check-links check-translations translation-done check-fresh docs \
     lint lint-format lint-tidy lint-cppcheck lint-shell format bench clean help FORCE

@@ -16,9 +16,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Room for sockets that only the kernel knows of. */
-enum { SPARE_CONNS = 16384 };
-
 /* Options of core/options.inc that make sense as flags here; --output is another name of log_path. */
 static const char *const flag_options[] = {"grace", "exit_grace", "late", "format", "ledger_dir", "log_path"};
 enum { FLAG_OPTIONS = sizeof flag_options / sizeof *flag_options };
@@ -59,7 +56,7 @@ static bool keep_best(void *ctx, const struct cw_found *found)
     if (found->pid != wanted->proc->inner_pid || found->start_ticks != wanted->proc->start_ticks ||
         (wanted->proc->pid_ns && found->pid_ns != wanted->proc->pid_ns))
         return true;
-    if (cw_load_ledger(&load, found->fd, SPARE_CONNS, why, sizeof why) < 0) {
+    if (cw_load_ledger(&load, found->fd, true, why, sizeof why) < 0) {
         cw_say("%s %s", found->path, why);
         return true;
     }
@@ -143,7 +140,7 @@ static int report_fd(const struct arguments *arguments, int fd, const char *name
     char why[256];
     int result;
 
-    if (cw_load_ledger(&load, fd, SPARE_CONNS, why, sizeof why) < 0) {
+    if (cw_load_ledger(&load, fd, true, why, sizeof why) < 0) {
         cw_say("%s %s", name, why);
         return CW_EXIT_FAILED;
     }
@@ -198,7 +195,7 @@ static bool report_dead(void *ctx, const struct cw_found *found)
         dead->elsewhere++;
         return true;
     }
-    if (cw_load_ledger(&load, found->fd, 0, why, sizeof why) < 0) {
+    if (cw_load_ledger(&load, found->fd, false, why, sizeof why) < 0) {
         cw_say("%s %s", found->path, why);
         dead->code = CW_EXIT_FAILED;
         return true;

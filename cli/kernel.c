@@ -1,6 +1,7 @@
 #define _GNU_SOURCE /* setns */
 #include "cli/kernel.h"
 
+#include "cli/sets.h"
 #include "core/truth.h"
 
 #include <errno.h>
@@ -15,6 +16,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* IPPROTO_MPTCP as struct cw_conn has it. */
+enum { MPTCP_IN_RECORDS = 255 };
 
 struct dump {
     struct cw_sock *socks;
@@ -71,11 +75,18 @@ static int open_diag(pid_t pid)
     return fd;
 }
 
-static int dump_family(int fd, uint8_t family, struct dump *dump)
+/* What each dump asks for. ANY: all that the kernel lists of sockets that have an fd. */
+enum {
+    STATES_REPORTED = 1u << TCP_CLOSE_WAIT | 1u << TCP_LISTEN,
+    STATES_ANY = STATES_REPORTED | 1u << TCP_ESTABLISHED | 1u << TCP_SYN_SENT | 1u << TCP_SYN_RECV |
+                 1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2 | 1u << TCP_LAST_ACK | 1u << TCP_CLOSING
+};
+
+static int dump_family(int fd, uint8_t family, uint32_t states, struct dump *dump)
 {
     char request[CW_DIAG_REQUEST_BYTES];
     static char answer[65536];
-    size_t n = cw_diag_request(request, family, 1u << TCP_CLOSE_WAIT | 1u << TCP_LISTEN, 0);
+    size_t n = cw_diag_request(request, family, states, 0);
     int result = 0;
 
     if (send(fd, request, n, 0) < 0)
@@ -93,7 +104,7 @@ static int dump_family(int fd, uint8_t family, struct dump *dump)
 }
 
 /* Both families; dump->socks is to be freed. */
-static int dump_all(pid_t pid, struct dump *dump)
+static int dump_all(pid_t pid, uint32_t states, struct dump *dump)
 {
     const struct timeval patience = {.tv_sec = 3};
     int fd = open_diag(pid), result;
@@ -101,9 +112,9 @@ static int dump_all(pid_t pid, struct dump *dump)
     if (fd < 0)
         return fd;
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    result = dump_family(fd, AF_INET, dump);
+    result = dump_family(fd, AF_INET, states, dump);
     if (!result)
-        result = dump_family(fd, AF_INET6, dump);
+        result = dump_family(fd, AF_INET6, states, dump);
     close(fd);
     return result;
 }
@@ -126,57 +137,101 @@ static size_t find_inode(const struct cw_proc_socket *sockets, size_t count, uin
     return n;
 }
 
+enum { FDS_MAX = 64 };
+
+/* The fds of an inode, lowest first: how many, at most FDS_MAX. */
+static unsigned fds_of(const struct cw_proc_socket *sockets, size_t count, uint32_t inode, int fds[FDS_MAX])
+{
+    size_t first, n = find_inode(sockets, count, inode, &first);
+
+    if (n > FDS_MAX)
+        n = FDS_MAX;
+    for (size_t i = 0; i < n; i++)
+        fds[i] = sockets[first + i].fd;
+    return (unsigned)n;
+}
+
 static void correct(struct cw_truth_check *check, const struct dump *dump, const struct cw_proc_socket *sockets,
                     size_t count)
 {
-    enum { FDS_MAX = 64 };
+    int fds[FDS_MAX];
 
     cw_truth_begin(check);
+    /* A listener's Recv-Q and Send-Q are the length and the limit of its accept queue. */
+    for (size_t i = 0; i < dump->count; i++)
+        if (dump->socks[i].state == TCP_LISTEN && dump->socks[i].inode)
+            for (unsigned n = fds_of(sockets, count, dump->socks[i].inode, fds); n--;)
+                cw_truth_listener(check, fds[n], &dump->socks[i]);
     for (size_t i = 0; i < dump->count; i++) {
         const struct cw_sock *sock = &dump->socks[i];
-        int fds[FDS_MAX];
-        size_t first, n;
-
         if (sock->state != TCP_CLOSE_WAIT)
             continue;
-        if (!sock->inode) {
+        unsigned n = sock->inode ? fds_of(sockets, count, sock->inode, fds) : 0;
+        if (!sock->inode)
             cw_truth_queued(check, sock, 0);
-            continue;
-        }
-        n = find_inode(sockets, count, sock->inode, &first);
-        if (n > FDS_MAX)
-            n = FDS_MAX;
-        for (size_t k = 0; k < n; k++)
-            fds[k] = sockets[first + k].fd;
-        if (n)
-            cw_truth_socket(check, fds, (unsigned)n, sock);
+        else if (n)
+            cw_truth_socket(check, fds, n, sock);
     }
 }
 
-/* A listener's Recv-Q and Send-Q are the length and the limit of its accept queue. */
-static void enter_listeners(struct cw_view *view, uint32_t now_ms, const struct dump *dump,
-                            const struct cw_proc_socket *sockets, size_t count)
-{
-    for (size_t i = 0; i < dump->count; i++) {
-        const struct cw_sock *sock = &dump->socks[i];
-        size_t first;
+/* --- connections that have failed: the kernel lists no socket in state CLOSE --- */
 
-        if (sock->state != TCP_LISTEN || !find_inode(sockets, count, sock->inode, &first))
+static int by_inode(const void *a, const void *b)
+{
+    const struct cw_sock *x = a, *y = b;
+    return (x->inode > y->inode) - (x->inode < y->inode);
+}
+
+/* Whether this is a connection by its record, and none of the states found so far is its. No dump has MPTCP sockets. */
+static bool is_stateless(const struct cw_view *view, const struct cw_proc_socket *socket)
+{
+    const uint32_t yes = CW_CONN_IN_USE | CW_CONN_CONNECTED, no = CW_CONN_LISTENER | CW_CONN_LATE | CW_CONN_GONE;
+    uint64_t slot = (uint32_t)socket->fd < view->n_slots ? view->slots[socket->fd] : 0;
+    const struct cw_conn *conn = CW_SLOT_KIND(slot) == CW_SLOT_CONN ? cw_view_conn(view, CW_SLOT_INDEX(slot)) : NULL;
+
+    return conn && !(slot & CW_SLOT_CLOSING) && (conn->flags & (yes | no)) == yes && !conn->k_state &&
+           conn->protocol != MPTCP_IN_RECORDS;
+}
+
+static bool still_open(pid_t pid, const struct cw_proc_socket *socket)
+{
+    char path[64], target[64], expected[64];
+    ssize_t n;
+
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, socket->fd);
+    snprintf(expected, sizeof expected, "socket:[%u]", socket->inode);
+    n = readlink(path, target, sizeof target - 1);
+    if (n <= 0)
+        return false;
+    target[n] = 0;
+    return !strcmp(target, expected);
+}
+
+/* Asks again, for all states, after the fds were listed: a socket that was open then, is open still and is not in this
+ * dump has failed. */
+static int enter_failed(struct cw_truth_check *check, pid_t pid, const struct cw_proc_socket *sockets, size_t count)
+{
+    struct dump dump = {0};
+    bool any = false;
+    int error = 0, fds[FDS_MAX];
+
+    for (size_t i = 0; i < count && !any; i++)
+        any = is_stateless(check->view, &sockets[i]);
+    if (any)
+        error = dump_all(pid, STATES_ANY, &dump);
+    if (dump.count)
+        qsort(dump.socks, dump.count, sizeof *dump.socks, by_inode);
+    for (size_t i = 0; any && !error && i < count; i++) {
+        const struct cw_sock wanted = {.inode = sockets[i].inode};
+        if (!is_stateless(check->view, &sockets[i]) ||
+            (dump.count && bsearch(&wanted, dump.socks, dump.count, sizeof wanted, by_inode)) ||
+            !still_open(pid, &sockets[i]))
             continue;
-        uint64_t slot = (uint32_t)sockets[first].fd < view->n_slots ? view->slots[sockets[first].fd] : 0;
-        uint32_t index = CW_SLOT_INDEX(slot);
-        if (CW_SLOT_KIND(slot) != CW_SLOT_CONN || index == 0 || index >= view->n_conns)
-            continue;
-        struct cw_conn *conn = &view->conns[index];
-        if (!(conn->flags & CW_CONN_LISTENER) || conn->local_port != sock->local_port)
-            continue;
-        conn->inode = sock->inode;
-        conn->k_state = sock->state;
-        conn->k_flags = CW_K_QUEUES;
-        conn->k_recv_q = sock->recv_q;
-        conn->k_send_q = sock->send_q;
-        conn->k_ms = now_ms;
+        unsigned n = fds_of(sockets, count, wanted.inode, fds);
+        cw_truth_failed(check, fds, n, wanted.inode, 0);
     }
+    free(dump.socks);
+    return error;
 }
 
 struct open_fds {
@@ -195,17 +250,27 @@ static bool is_socket(void *ctx, int fd)
     return false;
 }
 
+/* Whether the process that it was forked from is still its parent. */
+static bool parent_lives(const struct cw_ledger *header, const struct cw_proc *proc)
+{
+    return (header->flags & CW_HEADER_FORKED) && proc->ppid > 1 && cw_proc_inner_pid(proc->ppid) == header->ppid;
+}
+
 int cw_kernel_check(struct cw_load *load, const struct cw_proc *proc, uint32_t now_ms, char *why, size_t why_bytes)
 {
     struct cw_ledger *header = load->view.header;
-    struct cw_truth_check check = {.view = &load->view, .now_ms = now_ms, .new_conn = cw_load_new_conn, .ctx = load};
+    struct cw_truth_check check = {.view = &load->view,
+                                   .now_ms = now_ms,
+                                   .new_conn = cw_load_new_conn,
+                                   .ctx = load,
+                                   .parent_lives = parent_lives(header, proc)};
     struct cw_proc_socket *sockets = NULL;
     struct dump dump = {0};
     size_t count = 0;
     int error;
 
     /* The dump comes first: a socket that is opened in between then has no state, instead of a state without an fd. */
-    error = dump_all(proc->pid, &dump);
+    error = dump_all(proc->pid, STATES_REPORTED, &dump);
     if (error) {
         snprintf(why, why_bytes, "the kernel does not list the sockets of pid %d (%s%s)", (int)proc->pid,
                  strerror(-error),
@@ -221,7 +286,11 @@ int cw_kernel_check(struct cw_load *load, const struct cw_proc *proc, uint32_t n
         goto done;
     }
     correct(&check, &dump, sockets, count);
-    enter_listeners(&load->view, now_ms, &dump, sockets, count);
+    error = enter_failed(&check, proc->pid, sockets, count);
+    if (error) /* the rest stands */
+        snprintf(load->remark, sizeof load->remark, "failed connections are left out: %s", strerror(-error));
+    error = 0;
+    cw_sets_check(&load->view, proc);
     cw_truth_gone(&check, is_socket, &(struct open_fds){.sockets = sockets, .count = count});
     header->counters[CW_COUNTER_closes_unseen] += check.closes_unseen;
     header->truth = CW_TRUTH_KERNEL;

@@ -14,23 +14,25 @@ static const struct {
     uint32_t stride;
     size_t pointer, count; /* offsets in struct cw_view */
 } section_table[CW_SECTION_COUNT] = {
-#define ROW(id, type, pointer_field, count_field)                                                                      \
+#define CW_X(section, type, field)                                                                                     \
     [CW_SECTION_##                                                                                                     \
-        id] = {#id, sizeof(type), offsetof(struct cw_view, pointer_field), offsetof(struct cw_view, count_field)}
-    ROW(SLOTS, uint64_t, slots, n_slots),
-    ROW(CONNS, struct cw_conn, conns, n_conns),
-    ROW(THREADS, struct cw_thread, threads, n_threads),
-    ROW(SETS, struct cw_set, sets, n_sets),
-    ROW(STACKS, uint64_t, stacks, n_stacks),
-    ROW(MODULES, struct cw_module, modules, n_modules),
-    ROW(STRINGS, char, strings, n_strings),
-#undef ROW
+        section] = {#section, sizeof(type), offsetof(struct cw_view, field), offsetof(struct cw_view, n_##field)},
+    CW_VIEW_SECTIONS(CW_X)
+#undef CW_X
 };
 
 /* Connections last: if memory runs short, fewer of them are better than some without their stacks. */
 static const enum cw_section_id reading_order[] = {CW_SECTION_STRINGS, CW_SECTION_MODULES, CW_SECTION_STACKS,
-                                                   CW_SECTION_THREADS, CW_SECTION_SETS,    CW_SECTION_SLOTS,
-                                                   CW_SECTION_CONNS};
+                                                   CW_SECTION_THREADS, CW_SECTION_SETS,    CW_SECTION_FORKS,
+                                                   CW_SECTION_SLOTS,   CW_SECTION_CONNS};
+
+/* Room for what a look at the running process adds: sockets that only the kernel knows of, stacks of its threads. */
+static const uint32_t spare_records[CW_SECTION_COUNT] = {
+    [CW_SECTION_CONNS] = 16384,
+    [CW_SECTION_STACKS] = CW_LOAD_SPARE_STACKS * (CW_STACK_MAX_FRAMES + 1) + 1,
+    [CW_SECTION_MODULES] = 512,
+    [CW_SECTION_STRINGS] = 128 * 1024,
+};
 
 int cw_load_open(int dir_fd, const char *path)
 {
@@ -166,7 +168,7 @@ static int read_section(struct cw_load *load, int fd, unsigned id, uint32_t spar
     return 0;
 }
 
-int cw_load_ledger(struct cw_load *ret, int fd, uint32_t spare_conns, char *why, size_t why_bytes)
+int cw_load_ledger(struct cw_load *ret, int fd, bool spare, char *why, size_t why_bytes)
 {
     struct cw_load load = {.remark = ""};
     uint64_t budget_bytes = CW_LOAD_MAX_BYTES;
@@ -199,9 +201,8 @@ int cw_load_ledger(struct cw_load *ret, int fd, uint32_t spare_conns, char *why,
 
     for (size_t i = 0; i < sizeof reading_order / sizeof *reading_order; i++) {
         unsigned id = reading_order[i];
-        uint32_t spare = id == CW_SECTION_CONNS ? spare_conns : 0;
         if (check_section(id, &load.view.header->sections[id], why, why_bytes) < 0 ||
-            read_section(&load, fd, id, spare, &budget_bytes, why, why_bytes) < 0)
+            read_section(&load, fd, id, spare ? spare_records[id] : 0, &budget_bytes, why, why_bytes) < 0)
             goto fail;
     }
     *ret = load;
@@ -211,14 +212,58 @@ fail:
     return -1;
 }
 
+/* n records at the end of a section: the index of the first, 0 when there is no room. Record 0 is never used. */
+static uint32_t add_records(struct cw_load *load, enum cw_section_id id, uint32_t n)
+{
+    struct cw_section *section = &load->view.header->sections[id];
+    uint32_t first = section->used ? section->used : 1;
+
+    if (first >= section->capacity || section->capacity - first < n)
+        return 0;
+    section->used = first + n;
+    return first;
+}
+
 uint32_t cw_load_new_conn(void *ctx)
 {
-    struct cw_load *load = ctx;
-    struct cw_section *conns = &load->view.header->sections[CW_SECTION_CONNS];
+    return add_records(ctx, CW_SECTION_CONNS, 1);
+}
 
-    if (conns->used == 0)
-        conns->used = 1; /* record 0 is never used */
-    return conns->used < load->view.n_conns ? conns->used++ : 0;
+uint32_t cw_load_add_module(struct cw_load *load, const struct cw_module *module)
+{
+    uint32_t index = add_records(load, CW_SECTION_MODULES, 1);
+
+    if (index > UINT16_MAX) /* a frame has 16 bits for it */
+        return 0;
+    if (index)
+        load->view.modules[index] = *module;
+    return index;
+}
+
+uint32_t cw_load_add_string(struct cw_load *load, const char *text)
+{
+    size_t bytes = strlen(text) + 1;
+    uint32_t id = bytes > UINT16_MAX ? 0 : add_records(load, CW_SECTION_STRINGS, (uint32_t)bytes);
+
+    if (id)
+        memcpy(load->view.strings + id, text, bytes);
+    return id;
+}
+
+uint32_t cw_load_add_stack(struct cw_load *load, const uint64_t *frames, unsigned n, unsigned flags)
+{
+    uint32_t id;
+
+    if (n > CW_STACK_MAX_FRAMES) {
+        n = CW_STACK_MAX_FRAMES;
+        flags |= CW_STACK_TRUNCATED;
+    }
+    id = n ? add_records(load, CW_SECTION_STACKS, n + 1) : 0;
+    if (!id)
+        return 0;
+    load->view.stacks[id] = CW_STACK_WORD(0, n, flags); /* nobody looks it up by its hash */
+    memcpy(&load->view.stacks[id + 1], frames, n * sizeof *frames);
+    return id;
 }
 
 void cw_load_free(struct cw_load *load)

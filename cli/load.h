@@ -7,9 +7,11 @@
 
 #include "core/view.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define CW_LOAD_MAX_BYTES (64u << 20)
+#define CW_LOAD_SPARE_STACKS 64u
 
 struct cw_load {
     struct cw_view view; /* the header's strings are terminated, its sections say what was read */
@@ -19,13 +21,18 @@ struct cw_load {
 };
 
 /* Reads the ledger behind fd, which stays the caller's. Returns 0, or -1 with what is wrong, and what to do about it,
- * in `why` (why_bytes > 0). There is room for `spare_conns` more connections (cw_load_new_conn). Free it with
- * cw_load_free. */
-int cw_load_ledger(struct cw_load *ret, int fd, uint32_t spare_conns, char *why, size_t why_bytes);
+ * in `why` (why_bytes > 0). spare: with room for what the functions below add. Free it with cw_load_free. */
+int cw_load_ledger(struct cw_load *ret, int fd, bool spare, char *why, size_t why_bytes);
 
 /* A fresh zeroed connection record, as struct cw_truth_check wants it (ctx: a struct cw_load); 0 when there is no
  * room. */
 uint32_t cw_load_new_conn(void *ctx);
+
+/* Add to the private copy; the id or index, 0 when there is no room. Of a stack with more than CW_STACK_MAX_FRAMES
+ * frames the inner ones are kept. */
+uint32_t cw_load_add_module(struct cw_load *load, const struct cw_module *module);
+uint32_t cw_load_add_string(struct cw_load *load, const char *text);
+uint32_t cw_load_add_stack(struct cw_load *load, const uint64_t *frames, unsigned n, unsigned flags);
 
 void cw_load_free(struct cw_load *load);
 

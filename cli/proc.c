@@ -9,8 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Reads a small /proc file as a string; bytes read, or negative errno. */
-static ssize_t read_small(const char *path, char *to, size_t n)
+ssize_t cw_proc_read_small(const char *path, char *to, size_t n)
 {
     size_t used = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -35,15 +34,15 @@ static ssize_t read_small(const char *path, char *to, size_t n)
     return (ssize_t)used;
 }
 
-/* Its pid as it sees itself: the last number of status' NSpid line; `pid` where the kernel has no such line. */
-static pid_t read_inner_pid(pid_t pid)
+/* The last number of status' NSpid line. */
+pid_t cw_proc_inner_pid(pid_t pid)
 {
     char path[64], status[8192];
     const char *line;
     pid_t inner = pid;
 
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    if (read_small(path, status, sizeof status) < 0 || !(line = strstr(status, "\nNSpid:")))
+    if (cw_proc_read_small(path, status, sizeof status) < 0 || !(line = strstr(status, "\nNSpid:")))
         return pid;
     for (line += 7; *line && *line != '\n';) {
         char *end;
@@ -73,18 +72,19 @@ int cw_proc_read(struct cw_proc *ret, pid_t pid)
     struct stat status;
     unsigned long long start_ticks;
     long threads;
+    int ppid;
     const char *rest;
 
     if (pid <= 0)
         return -ESRCH;
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    ssize_t got = read_small(path, text, sizeof text);
+    ssize_t got = cw_proc_read_small(path, text, sizeof text);
     if (got < 0)
         return got == -ENOENT ? -ESRCH : (int)got;
     /* The second field is the program's name in parentheses and may hold anything, ')' too. */
     rest = strrchr(text, ')');
-    if (!rest || sscanf(rest + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %ld %*s %llu",
-                        &state, &threads, &start_ticks) != 3)
+    if (!rest || sscanf(rest + 1, " %c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %ld %*s %llu",
+                        &state, &ppid, &threads, &start_ticks) != 4)
         return -EPROTO;
     snprintf(path, sizeof path, "/proc/%d", (int)pid);
     if (stat(path, &status) < 0)
@@ -92,7 +92,8 @@ int cw_proc_read(struct cw_proc *ret, pid_t pid)
     snprintf(path, sizeof path, "/proc/%d/ns/pid", (int)pid);
     *ret = (struct cw_proc){
         .pid = pid,
-        .inner_pid = read_inner_pid(pid),
+        .ppid = ppid,
+        .inner_pid = cw_proc_inner_pid(pid),
         .start_ticks = start_ticks,
         .pid_ns = read_pid_ns(path),
         .uid = status.st_uid,
@@ -135,6 +136,13 @@ int cw_proc_sockets(pid_t pid, struct cw_proc_socket **ret, size_t *ret_count)
     while ((entry = readdir(dir))) {
         unsigned long inode;
         ssize_t n = readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1);
+        /* Root without CAP_SYS_PTRACE may list the fds, but not see what they are. */
+        if (n < 0 && (errno == EACCES || errno == EPERM)) {
+            int error = errno;
+            free(sockets);
+            closedir(dir);
+            return -error;
+        }
         if (n <= 0)
             continue;
         target[n] = 0;

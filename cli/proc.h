@@ -12,6 +12,7 @@
 /* A process for good: a pid is given to another one sooner or later, its start time is not. */
 struct cw_proc {
     pid_t pid;            /* as seen from here */
+    pid_t ppid;           /* its parent, as seen from here; 0 outside our pid namespace */
     pid_t inner_pid;      /* as it sees itself, in its own pid namespace */
     uint64_t start_ticks; /* field 22 of /proc/PID/stat */
     uint64_t pid_ns;      /* inode of its pid namespace, 0 if we may not know */
@@ -21,6 +22,12 @@ struct cw_proc {
 
 /* 0, or negative errno: -ESRCH when there is no such process. */
 int cw_proc_read(struct cw_proc *ret, pid_t pid);
+
+/* The pid or tid of a process or thread as it sees itself; `pid` where the kernel does not say. */
+pid_t cw_proc_inner_pid(pid_t pid);
+
+/* Reads a small /proc file as a string; bytes read, or negative errno. */
+ssize_t cw_proc_read_small(const char *path, char *to, size_t n);
 
 /* Whether the process that a ledger names is still there; false too where it cannot be told (another pid namespace),
  * with *ret_known (may be NULL) false then. */

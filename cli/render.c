@@ -1,9 +1,11 @@
 #include "cli/render.h"
 
 #include "cli/cli.h"
+#include "cli/holders.h"
 #include "cli/kernel.h"
 #include "cli/output.h"
 #include "cli/symbols.h"
+#include "cli/threads.h"
 #include "core/emit.h"
 #include "core/leak.h"
 #include "core/truth.h"
@@ -87,6 +89,7 @@ static void choose_moment(struct cw_load *load, const char *name, enum cw_render
     case CW_RENDER_RUNNING:
         if (cw_kernel_check(load, proc, in->now_ms, why, sizeof why) < 0)
             cw_say("%s: the report shows the state of the recorder's last own check", why);
+        cw_threads_check(load, proc, in->now_ms, in->grace_ms);
         return;
     case CW_RENDER_DYING:
         /* The recorder has just asked; what it found is not to grow older on the way here. */
@@ -152,15 +155,20 @@ int cw_render(struct cw_load *load, const char *name, enum cw_render_of of, cons
     struct cw_options options;
     struct cw_resolver resolver;
     struct cw_symbols *symbols;
+    struct cw_holders holders = {0};
     int result;
 
     choose_options(&options, load->view.header, of, request);
+    in.grace_ms = of == CW_RENDER_RUNNING ? options.grace_ms : options.exit_grace_ms;
     choose_moment(load, name, of, proc, &in);
     in.options = &options;
     in.late = (enum cw_late)options.late;
-    in.grace_ms = of == CW_RENDER_RUNNING ? options.grace_ms : options.exit_grace_ms;
     in.colour = wants_colour(request->colour, &options);
 
+    if (of != CW_RENDER_ENDED) {
+        cw_holders_find(&holders, &load->view);
+        cw_holders_enter(&holders, &in);
+    }
     symbols = cw_symbols_new(&load->view, live_pid);
     if (symbols) {
         resolver = cw_symbols_resolver(symbols);
@@ -168,6 +176,7 @@ int cw_render(struct cw_load *load, const char *name, enum cw_render_of of, cons
     }
     result = emit(load, name, &in, &options);
     cw_symbols_free(symbols);
+    cw_holders_free(&holders);
     if (result == 0 && load->remark[0])
         cw_say("%s: %s", name, load->remark);
     if (result == 0 && load->view.header->flags & CW_HEADER_OFF)

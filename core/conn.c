@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* POLLRDHUP */
 #include "core/conn.h"
 
+#include "core/ages.h"
 #include "core/atomic.h"
 
 #include <errno.h>
@@ -105,10 +106,21 @@ static void clear_flag(struct cw_conn *conn, uint32_t flag)
         CW_AND(conn->flags, ~flag);
 }
 
+/* A thread that is on record keeps its reference, so an unknown one (0: no room for it) is another than any known one. */
+static void touched_by(struct cw_conn *conn, uint32_t thread)
+{
+    uint32_t before = CW_GET(conn->touch_thread);
+    if (before == thread)
+        return;
+    if (before)
+        set_flag(conn, CW_CONN_SHARED);
+    CW_SET(conn->touch_thread, thread);
+}
+
 bool cw_conn_in(struct cw_conn *conn, const struct cw_touch *touch)
 {
     CW_SET(conn->in_call, touch->call);
-    CW_SET(conn->touch_thread, touch->thread);
+    touched_by(conn, touch->thread);
     if (!CW_GET(conn->in_first_ms)) {
         CW_SET(conn->in_first_ms, touch->now_ms);
         CW_SET(conn->in_first_res, touch->result);
@@ -150,10 +162,26 @@ void cw_conn_eof_stack(struct cw_conn *conn, uint32_t stack)
     CW_SET(conn->eof_stack, stack);
 }
 
+/* A write that got through, the end of stream having been seen: how long since the one before it, if that was later than the
+ * end. Fields of the write before are still in place. */
+static void note_gap(struct cw_conn *conn, uint32_t now_ms)
+{
+    uint32_t before_ms = CW_GET(conn->out_last_ms);
+    if (!before_ms || cw_after(CW_GET(conn->eof_ms), before_ms))
+        return;
+    uint32_t gap_ms = cw_age(now_ms, before_ms), gap_ds = gap_ms / 100 + (gap_ms % 100 != 0);
+    if (gap_ds > UINT16_MAX)
+        gap_ds = UINT16_MAX;
+    if (gap_ds > CW_GET(conn->out_gap_ds))
+        CW_SET(conn->out_gap_ds, (uint16_t)gap_ds);
+}
+
 void cw_conn_out(struct cw_conn *conn, const struct cw_touch *touch)
 {
     CW_SET(conn->out_call, touch->call);
-    CW_SET(conn->touch_thread, touch->thread);
+    touched_by(conn, touch->thread);
+    if (touch->result > 0 && (CW_GET(conn->flags) & CW_CONN_EOF_SEEN))
+        note_gap(conn, touch->now_ms);
     if (!CW_GET(conn->out_first_ms)) {
         CW_SET(conn->out_first_ms, touch->now_ms);
         CW_SET(conn->out_first_res, touch->result);
@@ -172,14 +200,32 @@ void cw_conn_out(struct cw_conn *conn, const struct cw_touch *touch)
     }
 }
 
+/* accept(2): no room for another fd or socket. The connection stays in the queue. */
+static bool no_room(int32_t result)
+{
+    return result == -EMFILE || result == -ENFILE || result == -ENOBUFS || result == -ENOMEM;
+}
+
+bool cw_conn_accept_fails(const struct cw_conn *listener, int32_t result)
+{
+    return no_room(result) && !no_room(CW_GET(listener->in_last_res));
+}
+
 void cw_conn_accepted(struct cw_conn *listener, const struct cw_touch *touch, uint32_t stack)
 {
-    CW_SET(listener->in_call, touch->call);
+    bool first = !CW_GET(listener->in_first_ms);
     CW_SET(listener->touch_thread, touch->thread);
-    if (!CW_GET(listener->in_first_ms))
+    if (first)
         CW_SET(listener->in_first_ms, touch->now_ms);
     CW_SET(listener->in_last_ms, touch->now_ms);
+    if (CW_GET(listener->event_ms))
+        CW_SET(listener->event_ms, 0); /* what was delivered has been looked at */
+    if (touch->result < 0 && !no_room(touch->result) && no_room(CW_GET(listener->in_last_res)))
+        return;
+    CW_SET(listener->in_call, touch->call);
     CW_SET(listener->in_last_res, touch->result);
+    if (first)
+        CW_SET(listener->in_first_res, touch->result);
     if (stack)
         CW_SET(listener->touch_stack, stack);
 }
@@ -190,7 +236,7 @@ void cw_conn_ctl(struct cw_conn *conn, int op, uint32_t mask, int epoll_fd, uint
     if (op == EPOLL_CTL_ADD && CW_GET(conn->epoll_sets) < UINT8_MAX)
         CW_SET(conn->epoll_sets, (uint8_t)(CW_GET(conn->epoll_sets) + 1));
     CW_SET(conn->epoll_fd, epoll_fd);
-    CW_SET(conn->epoll_set, set);
+    CW_SET(conn->epoll_set, (uint16_t)set);
     if (op != EPOLL_CTL_DEL)
         CW_SET(conn->epoll_mask, mask);
     CW_SET(conn->ctl_op, (uint8_t)op);
@@ -205,10 +251,14 @@ void cw_conn_ctl(struct cw_conn *conn, int op, uint32_t mask, int epoll_fd, uint
     }
 }
 
-bool cw_conn_polled(struct cw_conn *conn, enum cw_call call, unsigned revents, uint32_t now_ms)
+bool cw_conn_polled(struct cw_conn *conn, enum cw_call call, unsigned asked, unsigned revents, uint32_t thread,
+                    uint32_t now_ms)
 {
     set_flag(conn, CW_CONN_POLLED);
     CW_SET(conn->polled_ms, now_ms);
+    CW_SET(conn->poll_mask, (uint16_t)asked);
+    if (!(CW_GET(conn->flags) & CW_CONN_WAS_WATCHED))
+        CW_SET(conn->ctl_thread, thread);
     if (!(revents & (POLLIN | POLLHUP | POLLRDHUP | POLLERR)))
         return false;
     if ((revents & (POLLHUP | POLLRDHUP)) && !CW_GET(conn->fin_ms))
@@ -242,6 +292,13 @@ void cw_conn_copy_closed(struct cw_conn *conn, uint32_t stack, uint32_t now_ms)
 {
     CW_SET(conn->copy_close_ms, now_ms);
     CW_SET(conn->copy_close_stack, stack);
+}
+
+void cw_conn_passed_on(struct cw_conn *conn, uint32_t stack, uint32_t now_ms)
+{
+    CW_OR(conn->flags, CW_CONN_SCM_SENT);
+    CW_SET(conn->copy_stack, stack);
+    CW_SET(conn->copy_close_ms, now_ms);
 }
 
 void cw_conn_forked(struct cw_conn *conn)

@@ -54,16 +54,23 @@ void cw_conn_eof_stack(struct cw_conn *conn, uint32_t stack);
 /* A write returned. */
 void cw_conn_out(struct cw_conn *conn, const struct cw_touch *touch);
 
-/* accept on a listener returned: kept where other sockets keep their reads. */
+/* accept on a listener returned: kept where other sockets keep their reads. A failure for want of an fd or of memory stays
+ * on record, with the stack of the first such call, until an accept succeeds: the tries in between that find an empty queue
+ * say nothing. stack: 0 where none was taken; one is asked for after a success or when cw_conn_accept_fails is true. */
 void cw_conn_accepted(struct cw_conn *listener, const struct cw_touch *touch, uint32_t stack);
+
+/* Whether this result of accept (negative errno) is the first of a row of such failures. Before cw_conn_accepted. */
+bool cw_conn_accept_fails(const struct cw_conn *listener, int32_t result);
 
 /* epoll_ctl succeeded. op, mask: as in epoll_ctl(2); set: index in SETS. */
 void cw_conn_ctl(struct cw_conn *conn, int op, uint32_t mask, int epoll_fd, uint32_t set, uint32_t stack,
                  uint32_t thread, uint32_t now_ms);
 
-/* It was in a poll or select set; revents 0 if nothing was delivered. True when this is the first delivery of the peer's
- * end or of data that is not yet followed by a read: then cw_conn_event_stack should follow. */
-bool cw_conn_polled(struct cw_conn *conn, enum cw_call call, unsigned revents, uint32_t now_ms);
+/* It was in a poll or select set of this thread. asked, revents: POLL* bits (for select those that its sets stand for);
+ * revents 0 if nothing was delivered. True when this is the first delivery of the peer's end or of data that is not yet
+ * followed by a read: then cw_conn_event_stack should follow. */
+bool cw_conn_polled(struct cw_conn *conn, enum cw_call call, unsigned asked, unsigned revents, uint32_t thread,
+                    uint32_t now_ms);
 void cw_conn_event_stack(struct cw_conn *conn, uint32_t stack);
 
 /* shutdown succeeded; how as in shutdown(2). */
@@ -71,6 +78,9 @@ void cw_conn_shutdown(struct cw_conn *conn, int how, uint32_t stack, uint32_t no
 
 /* One of several fds for it was closed. */
 void cw_conn_copy_closed(struct cw_conn *conn, uint32_t stack, uint32_t now_ms);
+
+/* A message with SCM_RIGHTS passed it on to another process. */
+void cw_conn_passed_on(struct cw_conn *conn, uint32_t stack, uint32_t now_ms);
 
 /* Copied for a forked child: keeps what the socket is and where it was opened, forgets what the parent did with it. */
 void cw_conn_forked(struct cw_conn *conn);

@@ -1,29 +1,11 @@
-#include "core/diagnose.h"
-
-static bool holds_never_accepted(const struct cw_facts *facts)
-{
-    return facts->conn->origin == CW_ORIGIN_QUEUED;
-}
-
-static bool holds_eof_not_closed(const struct cw_facts *facts)
-{
-    return (facts->conn->flags & CW_CONN_EOF_SEEN) != 0;
-}
-
-static bool holds_untracked(const struct cw_facts *facts)
-{
-    return facts->conn->origin == CW_ORIGIN_UNTRACKED;
-}
-
-static bool holds_fin_unread(const struct cw_facts *facts)
-{
-    (void)facts;
-    return true;
-}
+#include "core/diagnosis.h"
+#include "core/evidence.h"
 
 const struct cw_diagnosis cw_diagnoses[CW_DIAGNOSIS_COUNT] = {
-#define CW_DIAGNOSIS(constant, id, severity, title, sentence, advice, next, function)                                  \
-    [CW_DIAGNOSIS_##constant] = {id, CW_SEVERITY_##severity, title, sentence, advice, next, function},
+#define CW_DIAGNOSIS(constant, id, severity, title, sentence, recognised, advice, next, decided, evidence, threads, function) \
+    [CW_DIAGNOSIS_##constant] = {id,      CW_SEVERITY_##severity, title,    sentence, recognised,                      \
+                                 advice,  next,                   decided,  threads,  evidence,                        \
+                                 cw_holds_##function, cw_decides_##function},
 #include "core/diagnoses.inc"
 };
 
@@ -40,11 +22,32 @@ enum cw_diagnosis_id cw_diagnose(const struct cw_facts *facts)
     return (enum cw_diagnosis_id)id;
 }
 
-uint32_t cw_diagnosis_stack(enum cw_diagnosis_id id, const struct cw_conn *conn, uint8_t *ret_call)
+struct cw_decision cw_decide(enum cw_diagnosis_id id, const struct cw_facts *facts)
 {
-    *ret_call = CW_CALL_none;
-    if (id != CW_DIAGNOSIS_EOF_NOT_CLOSED)
-        return 0;
-    *ret_call = conn->eof_call;
-    return conn->eof_stack;
+    struct cw_decision decision = {0};
+    cw_diagnoses[id].decides(facts, &decision);
+    return decision;
+}
+
+/* --- the last rows --- */
+
+bool cw_holds_untracked(const struct cw_facts *facts)
+{
+    return facts->conn->origin == CW_ORIGIN_UNTRACKED;
+}
+
+void cw_decides_untracked(const struct cw_facts *facts, struct cw_decision *ret)
+{
+    (void)facts, (void)ret;
+}
+
+bool cw_holds_fin_unread(const struct cw_facts *facts)
+{
+    (void)facts;
+    return true;
+}
+
+void cw_decides_fin_unread(const struct cw_facts *facts, struct cw_decision *ret)
+{
+    (void)facts, (void)ret;
 }

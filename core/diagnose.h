@@ -1,10 +1,11 @@
-/* Diagnoses: why a connection is still in CLOSE_WAIT.
+/* Diagnoses: why a socket is still open.
  *
- * The rows of core/diagnoses.inc are the only list of them. A diagnosis is a pure function of a connection's facts. Any
+ * The rows of core/diagnoses.inc are the only list of them. A diagnosis is a pure function of a socket's facts. Any
  * thread, a signal handler, a forked child. */
 #ifndef CORE_DIAGNOSE_H
 #define CORE_DIAGNOSE_H
 
+#include "core/context.h"
 #include "core/view.h"
 
 #include <stdbool.h>
@@ -13,7 +14,7 @@
 enum cw_severity { CW_SEVERITY_ERROR, CW_SEVERITY_NOTE };
 
 enum cw_diagnosis_id {
-#define CW_DIAGNOSIS(constant, id, severity, title, sentence, advice, next, function) CW_DIAGNOSIS_##constant,
+#define CW_DIAGNOSIS(constant, ...) CW_DIAGNOSIS_##constant,
 #include "core/diagnoses.inc"
     CW_DIAGNOSIS_COUNT
 };
@@ -23,13 +24,24 @@ struct cw_facts {
     const struct cw_view *view;
     const struct cw_conn *conn;
     uint32_t now_ms, grace_ms;
+    const struct cw_context *context; /* what other records say of it; NULL: nothing */
+};
+
+/* Where a diagnosis was decided. */
+struct cw_decision {
+    uint32_t stack; /* id in STACKS, 0 none or not known */
+    uint8_t call;   /* enum cw_call made there */
+    uint32_t part;  /* sets groups apart that agree in everything else: the listener, the thread */
+    bool one_group; /* sockets from other places belong to the same group: `part` alone counts */
 };
 
 struct cw_diagnosis {
     const char *id;
     enum cw_severity severity;
-    const char *title, *sentence, *advice, *next; /* see core/diagnoses.inc */
+    const char *title, *sentence, *recognised, *advice, *next, *decided, *threads; /* see core/diagnoses.inc */
+    uint32_t evidence;
     bool (*holds)(const struct cw_facts *facts);
+    void (*decides)(const struct cw_facts *facts, struct cw_decision *ret);
 };
 extern const struct cw_diagnosis cw_diagnoses[CW_DIAGNOSIS_COUNT];
 
@@ -38,8 +50,41 @@ const char *cw_severity_name(enum cw_severity severity);
 /* The first diagnosis that holds; the last row always does. */
 enum cw_diagnosis_id cw_diagnose(const struct cw_facts *facts);
 
-/* The stack that decides: where the end of stream was seen and the like. Id in STACKS, 0 if the diagnosis has none
- * or it is not known; *ret_call (enum cw_call) is the call made there. */
-uint32_t cw_diagnosis_stack(enum cw_diagnosis_id id, const struct cw_conn *conn, uint8_t *ret_call);
+/* The stack that decides, given that diagnosis. */
+struct cw_decision cw_decide(enum cw_diagnosis_id id, const struct cw_facts *facts);
+
+/* --- what keeps a listener from being accepted from --- */
+
+enum cw_listener_variant_id {
+#define CW_LISTENER_VARIANT(constant, ...) CW_LISTENER_##constant,
+#include "core/listener_variants.inc"
+    CW_LISTENER_VARIANT_COUNT
+};
+
+struct cw_listener_variant {
+    const char *id, *words, *advice, *next; /* see core/listener_variants.inc */
+};
+extern const struct cw_listener_variant cw_listener_variants[CW_LISTENER_VARIANT_COUNT];
+
+/* listener NULL: not known which. */
+enum cw_listener_variant_id cw_listener_variant(const struct cw_conn *listener);
+
+/* Likewise, with what its acceptor does: a one-shot registration that is spent while that is still at its event. */
+enum cw_listener_variant_id cw_listener_state(const struct cw_view *view, const struct cw_conn *listener);
+
+/* The thread that accepts from it, NULL if not known. */
+const struct cw_thread *cw_listener_acceptor(const struct cw_view *view, const struct cw_conn *listener);
+
+/* --- facts that diagnoses and evidence share --- */
+
+/* The thread that a socket of diagnosis owner-stuck waits for, NULL if none is known. */
+const struct cw_thread *cw_stuck_thread(const struct cw_facts *facts);
+
+/* The fork that left the socket to a child, NULL if none is on record. */
+const struct cw_fork *cw_fork_after_accept(const struct cw_facts *facts);
+
+/* Whether an event mask as in force says that a one-shot registration is spent (epoll_ctl(2), EPOLLONESHOT; the kernel
+ * leaves only such private bits, fs/eventpoll.c EP_PRIVATE_BITS). */
+bool cw_oneshot_spent(uint32_t epoll_mask);
 
 #endif

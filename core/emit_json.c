@@ -150,7 +150,7 @@ void cw_emit_json(struct cw_out *out, const struct cw_report *report)
     out_heading(&json, report);
     out_section(&json, report, "leaks", CW_REPORT_LEAKS);
     out_section(&json, report, "closed_late", CW_REPORT_CLOSED_LATE);
-    out_empty(&json, "errors");
+    out_section(&json, report, "errors", CW_REPORT_ERRORS);
     out_empty(&json, "open");
     out_empty(&json, "unix");
     out_empty(&json, "suppressed");

@@ -111,14 +111,18 @@ static void out_group_head(struct cw_out *out, const struct cw_report *report, c
                            uint32_t number)
 {
     bool late = group->section == CW_REPORT_CLOSED_LATE, error = group->severity == CW_SEVERITY_ERROR;
+    bool failed = group->section == CW_REPORT_ERRORS;
     const struct cw_diagnosis *diagnosis = &cw_diagnoses[group->diagnosis];
     struct cw_out *head = cw_text_line(report);
 
-    cw_out_str(head, late ? "LATE " : error ? "LEAK " : "NOTE ");
+    cw_out_str(head, late ? "LATE " : failed ? "ERROR " : error ? "LEAK " : "NOTE ");
     cw_out_u64(head, number);
     cw_out_str(head, "  ");
     cw_text_plural(head, group->count, "socket");
-    cw_out_str(head, late ? " closed after " : group->count == 1 ? " in CLOSE_WAIT for " : " in CLOSE_WAIT, oldest ");
+    const char *state = failed ? " in CLOSE, not used" : " in CLOSE_WAIT";
+    cw_out_str(head, late ? " closed after " : state);
+    if (!late)
+        cw_out_str(head, group->count == 1 ? " for " : ", oldest ");
     if (late && group->newest_ms / 1000 != group->oldest_ms / 1000) {
         cw_out_age(head, group->newest_ms);
         cw_out_str(head, " to ");
@@ -150,6 +154,8 @@ static void out_group_head(struct cw_out *out, const struct cw_report *report, c
 
 static void out_groups(struct cw_out *out, const struct cw_report *report, enum cw_report_section section)
 {
+    if (section == CW_REPORT_ERRORS && report->n_groups[section])
+        cw_out_str(out, "FAILED: these connections were reset or timed out and are still open; no CLOSE_WAIT any more\n");
     if (section == CW_REPORT_CLOSED_LATE && report->n_groups[section])
         cw_out_str(out, "CLOSED LATE: these sockets were closed, but only after they had leaked\n");
     for (uint32_t i = 0; i < report->n_groups[section]; i++) {
@@ -233,11 +239,6 @@ static void out_asides(struct cw_out *out, const struct cw_report *report)
         cw_text_plural(out, report->totals.settling, "socket");
         cw_out_str(out, " in CLOSE_WAIT, but not for longer than the grace period, or only since the end began\n");
     }
-    if (report->totals.queued) {
-        cw_out_str(out, "queued     ");
-        cw_text_plural(out, report->totals.queued, "connection");
-        cw_out_str(out, " whose peer has closed, still waiting to be accepted\n");
-    }
 }
 
 static void out_summary(struct cw_out *out, const struct cw_report *report)
@@ -255,6 +256,12 @@ static void out_summary(struct cw_out *out, const struct cw_report *report)
         cw_out_str(out, ", ");
         cw_out_count(out, report->totals.notes);
         cw_out_str(out, " noted");
+    }
+    if (report->n_groups[CW_REPORT_ERRORS]) {
+        cw_out_str(out, ", ");
+        cw_out_count(out, report->totals.errors);
+        cw_out_str(out, " failed and not closed by ");
+        cw_text_plural(out, report->n_groups[CW_REPORT_ERRORS], "code path");
     }
     if (report->n_groups[CW_REPORT_CLOSED_LATE]) {
         cw_out_str(out, ", ");
@@ -303,6 +310,7 @@ void cw_emit_text(struct cw_out *out, const struct cw_report *report)
     }
     out_heading(out, report);
     out_groups(out, report, CW_REPORT_LEAKS);
+    out_groups(out, report, CW_REPORT_ERRORS);
     out_groups(out, report, CW_REPORT_CLOSED_LATE);
     out_unseen(out, report);
     out_asides(out, report);

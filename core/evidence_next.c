@@ -35,31 +35,56 @@ static void out_place(struct cw_out *out, const struct cw_report *report, const 
     }
 }
 
-const char *cw_evidence_next(const struct cw_report *report, const struct cw_group *group)
+/* Writes the call's name and steps over "{call}", if it stands at *p. */
+static bool out_call(struct cw_out *out, const char **p, uint8_t call)
+{
+    if (strncmp(*p, "{call}", 6) != 0)
+        return false;
+    cw_out_str(out, cw_call_name(call) ? cw_call_name(call) : "the program");
+    *p += 6;
+    return true;
+}
+
+void cw_evidence_out_decided(struct cw_out *out, enum cw_diagnosis_id diagnosis, uint8_t call)
+{
+    const char *p = cw_diagnoses[diagnosis].decided, *without_call = strchr(p, '|');
+
+    if (!call && without_call)
+        p = without_call + 1;
+    while (*p && *p != '|')
+        if (!out_call(out, &p, call))
+            cw_out_char(out, *p++);
+}
+
+/* The matter with the listener of a group, NULL if the diagnosis knows none. */
+static const struct cw_listener_variant *variant_of(const struct cw_report *report, const struct cw_group *group)
 {
     const struct cw_conn *oldest = cw_report_conn(report, &report->items[group->first]);
+
+    if (group->diagnosis != CW_DIAGNOSIS_NEVER_ACCEPTED)
+        return NULL;
+    return &cw_listener_variants[cw_listener_state(report->view, cw_context_listener(&report->context, oldest))];
+}
+
+const char *cw_evidence_advice(const struct cw_report *report, const struct cw_group *group)
+{
+    const struct cw_listener_variant *variant = variant_of(report, group);
+    return variant ? variant->advice : cw_diagnoses[group->diagnosis].advice;
+}
+
+const char *cw_evidence_next(const struct cw_report *report, const struct cw_group *group)
+{
+    const struct cw_listener_variant *variant = variant_of(report, group);
     struct cw_out *out = &report->work->line_out;
-    uint8_t call = 0;
-    uint32_t stack = cw_diagnosis_stack(group->diagnosis, oldest, &call);
+    uint32_t stack = group->deciding_stack;
 
     cw_out_line(out, &report->work->line);
-    if (group->diagnosis == CW_DIAGNOSIS_FIN_UNREAD && (oldest->k_flags & CW_K_QUEUES) && oldest->k_recv_q == 0) {
-        /* Nothing is left to read: another process that shares it has read the end, or will not be told of it. */
-        bool forked = oldest->origin == CW_ORIGIN_FORKED || report->view->header->counters[CW_COUNTER_forks] > 0;
-        cw_out_str(
-            out,
-            forked ? "close() it here: nothing is left to read, another process that has it over fork may have read it"
-                   : "close() it: nothing is left to read");
-        out_place(out, report, "; it was opened in ", group->origin_stack);
-        cw_out_flush(out);
-        return report->work->line.text;
-    }
-    for (const char *p = cw_diagnoses[group->diagnosis].next; *p;) {
-        if (!strncmp(p, "{call}", 6)) {
-            cw_out_str(out, cw_call_name(call) ? cw_call_name(call) : "read");
-            p += 6;
-        } else if (!strncmp(p, "{at}", 4)) {
-            out_place(out, report, stack ? ": " : "; it was opened in ", stack ? stack : group->origin_stack);
+    for (const char *p = variant ? variant->next : cw_diagnoses[group->diagnosis].next; *p;) {
+        if (out_call(out, &p, group->deciding_call))
+            continue;
+        if (strncmp(p, "{at}", 4) == 0) {
+            const char *opened = variant ? "; the listener was set up in " : "; it was opened in ";
+            out_place(out, report, stack ? ": " : opened, stack ? stack : group->origin_stack);
             p += 4;
         } else {
             cw_out_char(out, *p++);

@@ -3,11 +3,12 @@
 #ifndef CORE_FRAMES_H
 #define CORE_FRAMES_H
 
+#include "core/context.h"
 #include "core/out.h"
 #include "core/resolve.h"
 #include "core/view.h"
 
-enum { CW_SYMBOLS_MAX = 16 }; /* inlined into one another at one frame */
+
 
 /* Copies the frames worth showing, innermost first, and returns how many: at least one if the stack has any.
  * `symbols` is room for CW_SYMBOLS_MAX; resolver may be NULL. */

@@ -1,6 +1,8 @@
 /* JSON report: one code path. */
 #include "core/json.h"
+#include "core/ages.h"
 #include "core/names.h"
+#include "core/syscalls.h"
 #include "core/work.h"
 
 #include <string.h>
@@ -66,19 +68,11 @@ static void out_frame(struct cw_json *json, const struct cw_report *report, uint
     cw_json_close(json, '}');
 }
 
-/* A stack: null where none is known and null is allowed. */
-static void out_stack(struct cw_json *json, const struct cw_report *report, const char *key, unsigned call,
-                      uint32_t stack, bool may_be_null)
+static void out_frames(struct cw_json *json, const struct cw_report *report, uint32_t stack)
 {
     struct cw_report_work *work = report->work;
     unsigned n = cw_frames_shown(report->view, report->in.resolver, stack, work->symbols, work->frames);
 
-    if (!n && may_be_null && !cw_call_name(call)) {
-        cw_json_null(json, key);
-        return;
-    }
-    cw_json_open(json, key, '{');
-    cw_json_str(json, "call", cw_call_name(call));
     cw_json_open(json, "frames", '[');
     for (unsigned i = 0; i < n; i++) {
         unsigned k = cw_frame_symbols(report->view, report->in.resolver, work->frames[i], work->symbols);
@@ -90,29 +84,87 @@ static void out_stack(struct cw_json *json, const struct cw_report *report, cons
             out_frame(json, report, work->frames[i], &work->symbols[j]);
     }
     cw_json_close(json, ']');
+}
+
+/* A stack: null where none is known and null is allowed. */
+static void out_stack(struct cw_json *json, const struct cw_report *report, const char *key, unsigned call,
+                      uint32_t stack, bool may_be_null)
+{
+    const uint64_t *frames = NULL;
+
+    if (may_be_null && !cw_view_stack(report->view, stack, &frames, NULL) && !cw_call_name(call)) {
+        cw_json_null(json, key);
+        return;
+    }
+    cw_json_open(json, key, '{');
+    cw_json_str(json, "call", cw_call_name(call));
+    out_frames(json, report, stack);
     cw_json_close(json, '}');
 }
 
-/* The thread that touched the group's oldest socket last. */
-static void out_thread(struct cw_json *json, const struct cw_report *report, const struct cw_conn *conn)
+/* The thread that the group's oldest socket waits for, or that touched it last. */
+static void out_thread(struct cw_json *json, const struct cw_report *report, const struct cw_group *group)
 {
+    const struct cw_conn *conn = cw_report_conn(report, &report->items[group->first]);
+    const struct cw_facts facts = cw_report_facts(report, conn);
     const struct cw_thread *thread =
         cw_view_thread(report->view, conn->touch_thread ? conn->touch_thread : conn->open_thread);
-    char name[sizeof(thread->name) + 1] = "";
 
+    if (group->diagnosis == CW_DIAGNOSIS_OWNER_STUCK)
+        thread = cw_stuck_thread(&facts);
+    else if (group->diagnosis == CW_DIAGNOSIS_NEVER_ACCEPTED)
+        thread = cw_listener_acceptor(report->view, cw_context_listener(&report->context, conn));
     if (!thread) {
         cw_json_null(json, "thread");
         return;
     }
+    char name[sizeof(thread->name) + 1] = "";
+    char state[2] = {thread->k_ms ? thread->k_state : 0, 0};
+    const struct cw_conn *last = cw_context_last_conn(&report->context, thread);
+    uint32_t seen_ms = cw_later(thread->wait_ms, last ? cw_later(last->in_last_ms, last->out_last_ms) : 0);
+
     memcpy(name, thread->name, sizeof(thread->name));
     cw_json_open(json, "thread", '{');
     cw_json_i64(json, "tid", thread->tid);
     cw_json_str(json, "name", name[0] ? name : NULL);
-    cw_json_null(json, "state");
-    cw_json_null(json, "syscall");
-    cw_json_null(json, "since_s");
-    cw_json_null(json, "frames");
+    cw_json_str(json, "state", state[0] ? state : NULL);
+    cw_json_str(json, "syscall", thread->k_ms && thread->k_syscall >= 0 ? cw_syscall_name(thread->k_syscall) : NULL);
+    if (seen_ms)
+        cw_json_seconds(json, "since_s", cw_age(report->in.now_ms, seen_ms));
+    else
+        cw_json_null(json, "since_s");
+    if (thread->k_stack)
+        out_frames(json, report, thread->k_stack);
+    else
+        cw_json_null(json, "frames");
     cw_json_close(json, '}');
+}
+
+/* All who have sockets of the group open, by socket; null if nobody has looked. */
+static void out_holders(struct cw_json *json, const struct cw_report *report, const struct cw_group *group)
+{
+    if (!report->in.holders_known) {
+        cw_json_null(json, "holders");
+        return;
+    }
+    cw_json_open(json, "holders", '[');
+    for (uint32_t i = 0; i < group->count; i++) {
+        uint32_t n = 0;
+        const struct cw_conn *conn = cw_report_conn(report, &report->items[group->first + i]);
+        const struct cw_holder *holders = cw_report_holders(report, conn, &n);
+        for (uint32_t k = 0; k < n; k++) {
+            bool own = holders[k].pid == report->view->header->pid;
+            if (own && holders[k].fd == conn->fd)
+                continue;
+            cw_json_open(json, NULL, '{');
+            cw_json_i64(json, "pid", holders[k].pid);
+            cw_json_str(json, "name", holders[k].name[0] ? holders[k].name : NULL);
+            cw_json_i64(json, "fd", holders[k].fd);
+            cw_json_str(json, "how", own ? "dup" : conn->flags & CW_CONN_SCM_SENT || conn->origin == CW_ORIGIN_RECEIVED ? "passed" : "fork");
+            cw_json_close(json, '}');
+        }
+    }
+    cw_json_close(json, ']');
 }
 
 static void out_address(struct cw_json *json, const char *key, const struct cw_conn *conn, const uint8_t address[16],
@@ -132,7 +184,7 @@ static void out_address(struct cw_json *json, const char *key, const struct cw_c
 static void out_listener(struct cw_json *json, const struct cw_report *report, const struct cw_conn *conn)
 {
     bool came = conn->origin == CW_ORIGIN_ACCEPT || conn->origin == CW_ORIGIN_QUEUED;
-    const struct cw_conn *listener = came ? cw_report_listener(report, conn) : NULL;
+    const struct cw_conn *listener = came ? cw_context_listener(&report->context, conn) : NULL;
 
     if (!listener) {
         cw_json_null(json, "listener");
@@ -144,7 +196,7 @@ static void out_listener(struct cw_json *json, const struct cw_report *report, c
     cw_json_u64_if(json, "waiting", queues, listener->k_recv_q);
     cw_json_u64_if(json, "limit", queues, listener->k_send_q);
     if (listener->in_last_ms)
-        cw_json_seconds(json, "last_accept_s", report->in.now_ms - listener->in_last_ms);
+        cw_json_seconds(json, "last_accept_s", cw_age(report->in.now_ms, listener->in_last_ms));
     else
         cw_json_null(json, "last_accept_s");
     cw_json_u64_if(json, "last_errno", listener->in_last_res < 0, 0 - (uint64_t)(int64_t)listener->in_last_res);
@@ -159,7 +211,6 @@ static void out_connection(struct cw_json *json, const struct cw_report *report,
         cw_view_thread(report->view, conn->touch_thread ? conn->touch_thread : conn->open_thread);
     bool queues = (conn->k_flags & CW_K_QUEUES) != 0, late = item->section == CW_REPORT_CLOSED_LATE;
     const char *label = cw_view_string(report->view, conn->label);
-    uint32_t fin_age = report->in.now_ms - conn->fin_ms;
 
     cw_json_open(json, NULL, '{');
     cw_json_i64(json, "pid", report->view->header->pid);
@@ -175,7 +226,7 @@ static void out_connection(struct cw_json *json, const struct cw_report *report,
     cw_json_u64_if(json, "recv_q", queues, conn->k_recv_q);
     cw_json_u64_if(json, "send_q", queues, conn->k_send_q);
     if (conn->fin_ms)
-        cw_json_seconds(json, "fin_age_s", fin_age > UINT32_MAX - 60000 ? 0 : fin_age);
+        cw_json_seconds(json, "fin_age_s", cw_age(report->in.now_ms, conn->fin_ms));
     else
         cw_json_null(json, "fin_age_s");
     if (late && conn->fin_ms)
@@ -194,8 +245,6 @@ void cw_json_group(struct cw_json *json, const struct cw_report *report, const s
 {
     const struct cw_diagnosis *diagnosis = &cw_diagnoses[group->diagnosis];
     const struct cw_conn *oldest = cw_report_conn(report, &report->items[group->first]);
-    uint8_t call = 0;
-    uint32_t deciding = cw_diagnosis_stack(group->diagnosis, oldest, &call);
 
     cw_json_open(json, NULL, '{');
     cw_json_str(json, "diagnosis", diagnosis->id);
@@ -209,16 +258,16 @@ void cw_json_group(struct cw_json *json, const struct cw_report *report, const s
     cw_json_null(json, "rate_per_h");
     cw_json_hex(json, "fingerprint", cw_evidence_fingerprint(report, group));
     cw_json_hex(json, "stack_id", group->stack_id);
-    cw_json_str(json, "advice", diagnosis->advice);
+    cw_json_str(json, "advice", cw_evidence_advice(report, group));
     cw_json_str(json, "next", cw_evidence_next(report, group));
     cw_json_null(json, "baseline");
     out_evidence(json, report, group);
     out_stack(json, report, "origin", oldest->open_call, group->origin_stack, false);
-    out_stack(json, report, "deciding", call, deciding, true);
+    out_stack(json, report, "deciding", group->deciding_call, group->deciding_stack, true);
     out_stack(json, report, "closed", cw_report_conn(report, &report->items[group->first])->close_call,
               group->close_stack, true);
-    out_thread(json, report, oldest);
-    cw_json_null(json, "holders"); /* nobody has looked for them */
+    out_thread(json, report, group);
+    out_holders(json, report, group);
     out_listener(json, report, oldest);
     cw_json_open(json, "connections", '[');
     for (uint32_t i = 0; i < group->count; i++)

@@ -1,18 +1,12 @@
 #include "core/leak.h"
 
+#include "core/ages.h"
 #include "core/atomic.h"
 
 /* Jiffies, the coarse clock and the moment between the kernel's answer and our reading of the clock make one
  * and the same send look that much earlier or later from one check to the next. */
-enum { SENT_TOLERANCE_MS = 100, STATE_CLOSE_WAIT = 8 };
+enum { SENT_TOLERANCE_MS = 100, STATE_CLOSE = 7, STATE_CLOSE_WAIT = 8 };
 #define FAR UINT32_MAX
-
-/* Two threads stamp with clocks read in either order: a time slightly ahead is an age of 0, not of 49 days. */
-static uint32_t age_of(uint32_t now_ms, uint32_t then_ms)
-{
-    uint32_t age = now_ms - then_ms;
-    return age > UINT32_MAX - 60000 ? 0 : age;
-}
 
 static uint32_t add_ages(uint32_t a, uint32_t b)
 {
@@ -39,13 +33,13 @@ static uint32_t fin_age(const struct cw_conn *conn, uint32_t now_ms)
     uint32_t fin_ms = CW_GET(conn->fin_ms), eof_ms = CW_GET(conn->eof_ms), k_ms = CW_GET(conn->k_ms), age = 0;
 
     if (k_ms)
-        age = age_of(now_ms, k_ms);
+        age = cw_age(now_ms, k_ms);
     if (has_info(conn))
         age = add_ages(age, CW_GET(conn->k_last_ack_recv));
-    if (proves_fin(conn, fin_ms) && age_of(now_ms, fin_ms) > age)
-        age = age_of(now_ms, fin_ms);
-    if (proves_fin(conn, eof_ms) && age_of(now_ms, eof_ms) > age)
-        age = age_of(now_ms, eof_ms);
+    if (proves_fin(conn, fin_ms) && cw_age(now_ms, fin_ms) > age)
+        age = cw_age(now_ms, fin_ms);
+    if (proves_fin(conn, eof_ms) && cw_age(now_ms, eof_ms) > age)
+        age = cw_age(now_ms, eof_ms);
     return age;
 }
 
@@ -53,9 +47,9 @@ static uint32_t fin_age(const struct cw_conn *conn, uint32_t now_ms)
 static uint32_t sent_age(const struct cw_conn *conn, uint32_t now_ms)
 {
     if (has_info(conn))
-        return add_ages(CW_GET(conn->k_last_data_sent), age_of(now_ms, CW_GET(conn->k_ms)));
+        return add_ages(CW_GET(conn->k_last_data_sent), cw_age(now_ms, CW_GET(conn->k_ms)));
     uint32_t out_ms = CW_GET(conn->out_last_ms);
-    return out_ms ? age_of(now_ms, out_ms) : FAR;
+    return out_ms ? cw_age(now_ms, out_ms) : FAR;
 }
 
 uint32_t cw_leak_age_ms(const struct cw_conn *conn, uint32_t now_ms)
@@ -73,7 +67,7 @@ static uint32_t nonzero(uint32_t ms)
 static bool sent_since(const struct cw_conn *conn, uint32_t now_ms)
 {
     uint32_t sent = sent_age(conn, now_ms), leaked_sent_ms = CW_GET(conn->leaked_sent_ms);
-    return leaked_sent_ms && add_ages(sent, SENT_TOLERANCE_MS) < age_of(now_ms, leaked_sent_ms);
+    return leaked_sent_ms && add_ages(sent, SENT_TOLERANCE_MS) < cw_age(now_ms, leaked_sent_ms);
 }
 
 static void clear_leaked(struct cw_conn *conn)
@@ -100,4 +94,18 @@ bool cw_leak_judge(struct cw_conn *conn, uint32_t now_ms, uint32_t grace_ms)
         CW_SET(conn->leaked_sent_ms, sent == FAR ? 0 : nonzero(now_ms - sent));
     }
     return leaked;
+}
+
+uint32_t cw_leak_last_use_ms(const struct cw_conn *conn)
+{
+    return cw_later(cw_later(CW_GET(conn->in_last_ms), CW_GET(conn->out_last_ms)), CW_GET(conn->open_ms));
+}
+
+bool cw_leak_failed(const struct cw_conn *conn, uint32_t now_ms, uint32_t grace_ms)
+{
+    uint32_t flags = CW_GET(conn->flags);
+    bool finished = (flags & CW_CONN_SHUT_WR) && !(flags & (CW_CONN_IN_FAILED | CW_CONN_OUT_FAILED));
+
+    return CW_GET(conn->k_ms) && CW_GET(conn->k_state) == STATE_CLOSE && !finished &&
+           cw_age(now_ms, cw_leak_last_use_ms(conn)) >= grace_ms;
 }

@@ -19,4 +19,11 @@ uint32_t cw_leak_age_ms(const struct cw_conn *conn, uint32_t now_ms);
  * CLOSE_WAIT. Also sets fin_ms when it is 0 and k_state is CLOSE_WAIT. */
 bool cw_leak_judge(struct cw_conn *conn, uint32_t now_ms, uint32_t grace_ms);
 
+/* Whether a connection has failed and was left: its state is CLOSE, nobody has used it for the grace period, and it is not
+ * merely finished (shut down in order, without an error; its fd is still open then, but that is no failure). */
+bool cw_leak_failed(const struct cw_conn *conn, uint32_t now_ms, uint32_t grace_ms);
+
+/* What anybody last did with it: a read, a write, opening it. */
+uint32_t cw_leak_last_use_ms(const struct cw_conn *conn);
+
 #endif

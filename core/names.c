@@ -1,5 +1,7 @@
 #include "core/names.h"
 
+#include <errno.h>
+
 #include "include/cwguard_ledger.h"
 
 #include <stddef.h>
@@ -40,6 +42,32 @@ const char *cw_tcp_state_name(unsigned state)
         "CLOSE", "CLOSE_WAIT",  "LAST_ACK", "LISTEN",   "CLOSING",   "NEW_SYN_RECV",
     };
     return state < COUNT(names) ? names[state] : NULL;
+}
+
+const char *cw_errno_name(int number)
+{
+    switch (number) {
+#define X(name)                                                                                                        \
+    case name:                                                                                                         \
+        return #name;
+        X(EPERM) X(ENOENT) X(ESRCH) X(EINTR) X(EIO) X(EBADF) X(EAGAIN) X(ENOMEM) X(EACCES) X(EFAULT) X(EBUSY) X(EINVAL) X(ENFILE)
+        X(EMFILE) X(ENOSPC) X(EPIPE) X(ENOSYS) X(EPROTO) X(EOPNOTSUPP) X(ENETDOWN) X(ENETUNREACH) X(ENETRESET)
+        X(ECONNABORTED) X(ECONNRESET) X(ENOBUFS) X(ENOTCONN) X(ESHUTDOWN) X(ETIMEDOUT) X(ECONNREFUSED) X(EHOSTDOWN)
+        X(EHOSTUNREACH) X(EALREADY) X(EINPROGRESS) X(ECANCELED)
+#undef X
+    default:
+        return NULL;
+    }
+}
+
+void cw_out_errno(struct cw_out *out, int number)
+{
+    if (cw_errno_name(number)) {
+        cw_out_str(out, cw_errno_name(number));
+        return;
+    }
+    cw_out_str(out, "errno ");
+    cw_out_i64(out, number);
 }
 
 void cw_out_signal(struct cw_out *out, int signal)

@@ -17,6 +17,12 @@ const char *cw_origin_words(unsigned origin);
 /* "CLOSE_WAIT"; NULL for a number that is none. */
 const char *cw_tcp_state_name(unsigned state);
 
+/* "ECONNRESET"; NULL for a number that is not in the table. */
+const char *cw_errno_name(int number);
+
+/* The same, or "errno 133". */
+void cw_out_errno(struct cw_out *out, int number);
+
 /* "SIGTERM", or "signal 77". */
 void cw_out_signal(struct cw_out *out, int signal);
 

@@ -1,5 +1,6 @@
 #include "core/report.h"
 
+#include "core/ages.h"
 #include "core/atomic.h"
 #include "core/leak.h"
 #include "core/sort.h"
@@ -8,19 +9,20 @@
 #include <errno.h>
 #include <string.h>
 
-enum { STATE_CLOSE_WAIT = 8 };
+enum { STATE_CLOSE = 7, STATE_CLOSE_WAIT = 8 }; /* <netinet/tcp.h> */
 
 /* --- what counts --- */
 
 static bool is_late(const struct cw_conn *conn)
 {
-    return (CW_GET(conn->flags) & (CW_CONN_IN_USE | CW_CONN_LATE)) == (CW_CONN_IN_USE | CW_CONN_LATE);
+    const uint32_t of = CW_CONN_IN_USE | CW_CONN_LATE | CW_CONN_LISTENER;
+    return (CW_GET(conn->flags) & of) == (CW_CONN_IN_USE | CW_CONN_LATE);
 }
 
-static bool is_close_wait(const struct cw_conn *conn)
+static bool is_in(const struct cw_conn *conn, uint8_t state)
 {
     return (CW_GET(conn->flags) & (CW_CONN_IN_USE | CW_CONN_LATE | CW_CONN_LISTENER)) == CW_CONN_IN_USE &&
-           CW_GET(conn->k_ms) && CW_GET(conn->k_state) == STATE_CLOSE_WAIT;
+           CW_GET(conn->k_ms) && CW_GET(conn->k_state) == state;
 }
 
 static uint32_t conns_used(const struct cw_view *view)
@@ -33,7 +35,7 @@ static uint32_t candidates(const struct cw_view *view)
 {
     uint32_t n = 0, used = conns_used(view);
     for (uint32_t i = 1; i < used; i++)
-        n += is_late(&view->conns[i]) || is_close_wait(&view->conns[i]);
+        n += is_late(&view->conns[i]) || is_in(&view->conns[i], STATE_CLOSE_WAIT) || is_in(&view->conns[i], STATE_CLOSE);
     return n;
 }
 
@@ -44,7 +46,8 @@ static size_t bytes_for(size_t n)
 
 size_t cw_report_scratch_bytes(const struct cw_view *view)
 {
-    return bytes_for((size_t)candidates(view) + 64); /* some more may turn up before the report is built */
+    /* Some more sockets, and a thread, may turn up before the report is built. */
+    return bytes_for((size_t)candidates(view) + 64) + cw_context_bytes(view) + 64 * sizeof(uint32_t);
 }
 
 /* --- items --- */
@@ -60,8 +63,7 @@ static void add_item(struct build *build, uint32_t index, enum cw_report_section
 {
     const struct cw_report *report = build->report;
     const struct cw_conn *conn = &report->view->conns[index];
-    struct cw_facts facts = {report->view, conn, report->in.now_ms, report->in.grace_ms};
-    uint8_t call = 0;
+    struct cw_facts facts = cw_report_facts(report, conn);
 
     if (build->n == build->room) {
         build->report->totals.not_listed++;
@@ -69,17 +71,33 @@ static void add_item(struct build *build, uint32_t index, enum cw_report_section
     }
     struct cw_item *item = &build->items[build->n++];
     bool late = section == CW_REPORT_CLOSED_LATE;
-    uint32_t until = late ? conn->close_ms : report->in.now_ms;
-    uint32_t age = conn->fin_ms ? until - conn->fin_ms : 0;
+    uint32_t since = section == CW_REPORT_ERRORS ? cw_leak_last_use_ms(conn) : conn->fin_ms;
 
+    enum cw_diagnosis_id diagnosis = cw_diagnose(&facts);
+    struct cw_decision decision = cw_decide(diagnosis, &facts);
     *item = (struct cw_item){.conn = index,
-                             .age_ms = age > UINT32_MAX - 60000 ? 0 : age,
+                             .age_ms = since ? cw_age(facts.now_ms, since) : 0,
                              .origin_stack = conn->open_stack,
                              .close_stack = late ? conn->close_stack : 0,
                              .label = conn->label,
-                             .section = (uint8_t)section};
-    item->diagnosis = (uint8_t)cw_diagnose(&facts);
-    item->deciding_stack = cw_diagnosis_stack(item->diagnosis, conn, &call);
+                             .section = (uint8_t)section,
+                             .diagnosis = (uint8_t)diagnosis,
+                             .deciding_stack = decision.stack,
+                             .deciding_call = decision.call,
+                             .part = decision.part,
+                             .one_group = decision.one_group};
+}
+
+/* A failed connection: for how long nobody has done anything about it. */
+static void add_failed(struct build *build, uint32_t index)
+{
+    struct cw_report *report = build->report;
+    const struct cw_conn *conn = &report->view->conns[index];
+
+    if (!cw_leak_failed(conn, report->in.now_ms, report->in.grace_ms))
+        return;
+    report->totals.errors++;
+    add_item(build, index, CW_REPORT_ERRORS);
 }
 
 static void add_close_wait(struct build *build, uint32_t index)
@@ -87,16 +105,15 @@ static void add_close_wait(struct build *build, uint32_t index)
     struct cw_report *report = build->report;
     struct cw_conn *conn = &report->view->conns[index];
 
-    if (conn->origin == CW_ORIGIN_QUEUED) {
+    if (conn->origin == CW_ORIGIN_QUEUED)
         report->totals.queued++;
-        return;
-    }
-    report->totals.close_wait++;
+    else
+        report->totals.close_wait++;
     if (!cw_leak_judge(conn, report->in.now_ms, report->in.grace_ms) || (CW_GET(conn->flags) & CW_CONN_SETTLING)) {
         report->totals.settling++;
         return;
     }
-    struct cw_facts facts = {report->view, conn, report->in.now_ms, report->in.grace_ms};
+    struct cw_facts facts = cw_report_facts(report, conn);
     if (cw_diagnoses[cw_diagnose(&facts)].severity == CW_SEVERITY_NOTE)
         report->totals.notes++;
     else
@@ -111,16 +128,14 @@ static void add_all(struct build *build)
 
     for (uint32_t i = 1; i < used; i++) {
         const struct cw_conn *conn = &report->view->conns[i];
-        uint32_t flags = CW_GET(conn->flags);
         if (is_late(conn)) {
             report->totals.closed_late++;
             if (report->in.late != CW_LATE_OFF)
                 add_item(build, i, CW_REPORT_CLOSED_LATE);
-        } else if (is_close_wait(conn)) {
+        } else if (is_in(conn, STATE_CLOSE_WAIT)) {
             add_close_wait(build, i);
-        } else if ((flags & (CW_CONN_IN_USE | CW_CONN_LISTENER)) == (CW_CONN_IN_USE | CW_CONN_LISTENER) &&
-                   report->n_listeners < sizeof(report->listeners) / sizeof(report->listeners[0])) {
-            report->listeners[report->n_listeners++] = i;
+        } else if (is_in(conn, STATE_CLOSE)) {
+            add_failed(build, i);
         }
     }
 }
@@ -137,7 +152,10 @@ static int compare_keys(const struct cw_item *a, const struct cw_item *b)
 {
     int result = order(a->section, b->section);
     result = result ? result : order(a->diagnosis, b->diagnosis);
-    result = result ? result : order(a->origin_stack, b->origin_stack);
+    result = result ? result : order(a->part, b->part);
+    if (result || (a->one_group && b->one_group))
+        return result;
+    result = order(a->origin_stack, b->origin_stack);
     result = result ? result : order(a->deciding_stack, b->deciding_stack);
     result = result ? result : order(a->close_stack, b->close_stack);
     return result ? result : order(a->label, b->label);
@@ -177,6 +195,7 @@ static struct cw_group make_group(const struct cw_report *report, const struct c
                              .newest_ms = items[first + count - 1].age_ms,
                              .origin_stack = item->origin_stack,
                              .deciding_stack = item->deciding_stack,
+                             .deciding_call = item->deciding_call,
                              .close_stack = item->close_stack,
                              .label = item->label};
 
@@ -223,16 +242,20 @@ static void end_texts(struct cw_ledger *header)
 int cw_report_build(struct cw_report *ret, struct cw_view *view, const struct cw_report_input *in, void *scratch,
                     size_t scratch_bytes)
 {
-    if (scratch_bytes < bytes_for(0))
+    size_t context_bytes = (cw_context_bytes(view) + 15) & ~(size_t)15;
+
+    if (scratch_bytes < bytes_for(0) + context_bytes)
         return -ENOSPC;
-    size_t room = (scratch_bytes - bytes_for(0)) / (bytes_for(1) - bytes_for(0));
+    size_t room = (scratch_bytes - context_bytes - bytes_for(0)) / (bytes_for(1) - bytes_for(0));
     struct build build = {.report = ret, .room = room < UINT32_MAX ? (uint32_t)room : UINT32_MAX};
 
     memset(ret, 0, sizeof(*ret));
     ret->view = view;
     ret->in = *in;
     ret->work = scratch;
-    build.all_groups = (struct cw_group *)(void *)((char *)scratch + sizeof(struct cw_report_work));
+    char *context_memory = (char *)scratch + sizeof(struct cw_report_work);
+    cw_context_gather(&ret->context, view, in->resolver, ret->work->symbols, context_memory, context_bytes);
+    build.all_groups = (struct cw_group *)(void *)(context_memory + context_bytes);
     build.items = (struct cw_item *)(void *)(build.all_groups + build.room);
     ret->items = build.items;
     end_texts(view->header);
@@ -256,31 +279,33 @@ bool cw_report_fails(const struct cw_report *report)
     return report->totals.leaked || (report->in.late == CW_LATE_FAIL && report->totals.closed_late);
 }
 
-const struct cw_conn *cw_report_listener(const struct cw_report *report, const struct cw_conn *conn)
+struct cw_facts cw_report_facts(const struct cw_report *report, const struct cw_conn *conn)
 {
-    const struct cw_conn *found = NULL;
-
-    for (uint32_t i = 0; i < report->n_listeners && conn->local_port; i++) {
-        const struct cw_conn *listener = &report->view->conns[report->listeners[i]];
-        if (listener->local_port != conn->local_port)
-            continue;
-        if (found)
-            return NULL;
-        found = listener;
-    }
-    return found;
+    uint32_t now_ms = conn->flags & CW_CONN_LATE ? conn->close_ms : report->in.now_ms;
+    return (struct cw_facts){report->view, conn, now_ms, report->in.grace_ms, &report->context};
 }
 
-/* The later of two moments modulo 2^32, 0 being none. */
-static uint32_t later(uint32_t a, uint32_t b)
+const struct cw_holder *cw_report_holders(const struct cw_report *report, const struct cw_conn *conn, uint32_t *ret_n)
 {
-    return !a || (b && b - a < UINT32_MAX / 2) ? b : a;
+    const struct cw_holder *holders = report->in.holders;
+    uint32_t low = 0, high = report->in.n_holders;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (holders[middle].inode < conn->inode)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (*ret_n = 0; conn->inode && low + *ret_n < report->in.n_holders && holders[low + *ret_n].inode == conn->inode;)
+        (*ret_n)++;
+    return *ret_n ? &holders[low] : NULL;
 }
 
 uint32_t cw_report_last_activity_ms(const struct cw_view *view)
 {
     const struct cw_ledger *header = view->header;
-    uint32_t last = later(header->truth_ms, header->end_ms), used = conns_used(view);
+    uint32_t last = cw_later(header->truth_ms, header->end_ms), used = conns_used(view);
 
     for (uint32_t i = 1; i < used; i++) {
         const struct cw_conn *conn = &view->conns[i];
@@ -289,12 +314,12 @@ uint32_t cw_report_last_activity_ms(const struct cw_view *view)
         const uint32_t times[] = {conn->in_last_ms, conn->out_last_ms, conn->open_ms, conn->ctl_ms,
                                   conn->eof_ms,     conn->event_ms,    conn->k_ms,    conn->polled_ms};
         for (size_t k = 0; k < sizeof(times) / sizeof(times[0]); k++)
-            last = later(last, times[k]);
+            last = cw_later(last, times[k]);
     }
     for (uint32_t i = 1; i < view->n_threads; i++)
-        last = later(last, view->threads[i].wait_ms);
+        last = cw_later(last, view->threads[i].wait_ms);
     for (uint32_t i = 1; i < view->n_sets; i++)
-        last = later(later(last, view->sets[i].return_ms), view->sets[i].idle_ms);
+        last = cw_later(cw_later(last, view->sets[i].return_ms), view->sets[i].idle_ms);
     return last;
 }
 

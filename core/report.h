@@ -15,6 +15,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A process that has a socket open, as /proc/PID/fd shows it. */
+struct cw_holder {
+    uint32_t inode;
+    int32_t pid, fd;
+    char name[16]; /* of the process, NUL-terminated */
+};
+
 struct cw_report_input {
     uint32_t now_ms;      /* the moment that the report speaks of, in the ledger's ms: ages end there */
     uint64_t now_real_ns; /* CLOCK_REALTIME of the moment of writing */
@@ -25,19 +32,33 @@ struct cw_report_input {
     const char *tool_version;           /* NULL: the ledger's */
     const struct cw_options *options;   /* listed in the JSON report; may be NULL */
     const struct cw_resolver *resolver; /* may be NULL: then modules and offsets only */
+    const struct cw_holder *holders;    /* sorted by inode, pid, fd */
+    uint32_t n_holders;
+    bool holders_known;                 /* somebody has looked; else holders_errno may say why not */
+    uint32_t holders_refused;           /* processes that did not let us look */
+    int holders_errno;
 };
 
-enum cw_report_section { CW_REPORT_LEAKS, CW_REPORT_CLOSED_LATE, CW_REPORT_SECTIONS };
+enum cw_report_section {
+    CW_REPORT_LEAKS,
+    CW_REPORT_ERRORS, /* in state CLOSE after an error: no CLOSE_WAIT any more, but open */
+    CW_REPORT_CLOSED_LATE,
+    CW_REPORT_SECTIONS
+};
 
 /* One socket. */
 struct cw_item {
     uint32_t conn;   /* index in CONNS */
-    uint32_t age_ms; /* since the peer's FIN; CLOSED_LATE: from the FIN to the close */
-    uint32_t origin_stack, deciding_stack, close_stack, label;
+    uint32_t age_ms; /* since the peer's FIN; ERRORS: since its last use; CLOSED_LATE: from the FIN to the close */
+    uint32_t origin_stack, close_stack, label;
+    uint32_t part; /* struct cw_decision */
+    uint32_t deciding_stack;
     uint8_t section, diagnosis;
+    uint8_t deciding_call; /* enum cw_call */
+    bool one_group;        /* struct cw_decision */
 };
 
-/* One code path: same section, diagnosis, stacks and label. Its items are items[first] to items[first + count - 1],
+/* One code path: same section, diagnosis, stacks and label; or what waits for the same thread or listener. Its items are items[first] to items[first + count - 1],
  * oldest first. */
 struct cw_group {
     enum cw_report_section section;
@@ -46,6 +67,7 @@ struct cw_group {
     uint32_t first, count;
     uint32_t oldest_ms, newest_ms;
     uint32_t origin_stack, deciding_stack, close_stack, label;
+    uint8_t deciding_call; /* enum cw_call */
     uint64_t stack_id;
 };
 
@@ -56,14 +78,13 @@ struct cw_report {
     struct cw_report_input in;
     struct {
         uint32_t close_wait, leaked, notes, settling, closed_late, errors;
-        uint32_t queued;     /* in accept queues: no fd of the process stands for them */
+        uint32_t queued;     /* in accept queues: no fd of the process stands for them, so not in close_wait */
         uint32_t not_listed; /* more sockets than the scratch memory had room for */
     } totals;
     const struct cw_item *items;
     const struct cw_group *groups[CW_REPORT_SECTIONS];
     uint32_t n_groups[CW_REPORT_SECTIONS];
-    uint32_t listeners[64]; /* indices in CONNS of the listeners open now, the first ones */
-    uint32_t n_listeners;
+    struct cw_context context;
     struct cw_report_work *work;
 };
 
@@ -98,7 +119,10 @@ static inline const struct cw_conn *cw_report_conn(const struct cw_report *repor
     return &report->view->conns[item->conn];
 }
 
-/* The listener that the connection came through, if exactly one open one has its local port, else NULL. */
-const struct cw_conn *cw_report_listener(const struct cw_report *report, const struct cw_conn *conn);
+/* The facts that a socket's diagnosis is made of. */
+struct cw_facts cw_report_facts(const struct cw_report *report, const struct cw_conn *conn);
+
+/* The holders of a socket, all pids: the first, and how many follow it. */
+const struct cw_holder *cw_report_holders(const struct cw_report *report, const struct cw_conn *conn, uint32_t *ret_n);
 
 #endif

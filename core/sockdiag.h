@@ -18,6 +18,7 @@ struct cw_sock {
     uint32_t inode;          /* 0: belongs to no fd (waiting in an accept queue) or not known */
     uint32_t recv_q, send_q; /* bytes, as ss shows them (listener: waiting, limit) */
     uint32_t last_ack_recv_ms, last_data_sent_ms, unacked; /* has_info: struct tcp_info */
+    bool connected_once; /* TCP_INFO of an fd: its peer has acknowledged something of it, or sent something */
 };
 
 #define CW_DIAG_REQUEST_BYTES 128

@@ -15,17 +15,20 @@ enum {
 static void out_evidence(struct cw_out *out, const struct cw_report *report, const struct cw_group *group)
 {
     const struct cw_evidence *entries = report->work->evidence;
-    unsigned n = cw_evidence_collect(report, group, report->work->evidence), column = WIDTH_INDENT;
+    unsigned n = cw_evidence_collect(report, group, report->work->evidence), column = WIDTH_INDENT, shown = 0;
 
     cw_out_str(out, "  evidence   ");
     for (unsigned i = 0; i < n; i++) {
         unsigned width = cw_text_columns(entries[i].text) + 2;
-        if (i && column + width > WIDTH_WRAP) {
+        if (!entries[i].text[0])
+            continue;
+        if (shown && column + width > WIDTH_WRAP) {
             cw_out_str(out, ";\n             ");
             column = WIDTH_INDENT;
-        } else if (i) {
+        } else if (shown) {
             cw_out_str(out, "; ");
         }
+        shown++;
         cw_out_safe(out, entries[i].text);
         column += width;
     }
@@ -59,9 +62,10 @@ static const char *socket_addresses(const struct cw_report *report, const struct
 
 static void out_sockets(struct cw_out *out, const struct cw_report *report, const struct cw_group *group)
 {
-    uint32_t shown = report->n_groups[CW_REPORT_LEAKS] + report->n_groups[CW_REPORT_CLOSED_LATE] == 1
-                         ? SOCKETS_SHOWN_ALONE
-                         : SOCKETS_SHOWN;
+    uint32_t groups = 0;
+    for (unsigned i = 0; i < CW_REPORT_SECTIONS; i++)
+        groups += report->n_groups[i];
+    uint32_t shown = groups == 1 ? SOCKETS_SHOWN_ALONE : SOCKETS_SHOWN;
     unsigned name_width = 0, address_width = 0;
 
     if (shown > group->count)

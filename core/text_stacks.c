@@ -121,8 +121,6 @@ static void out_stack(struct cw_out *out, const struct cw_report *report, const 
 void cw_text_stacks(struct cw_out *out, const struct cw_report *report, const struct cw_group *group)
 {
     const struct cw_conn *oldest = cw_report_conn(report, &report->items[group->first]);
-    uint8_t call = 0;
-    uint32_t deciding = cw_diagnosis_stack(group->diagnosis, oldest, &call);
     const uint64_t *frames = NULL;
 
     if (oldest->origin == CW_ORIGIN_QUEUED) {
@@ -134,8 +132,12 @@ void cw_text_stacks(struct cw_out *out, const struct cw_report *report, const st
         cw_out_str(out, cw_origin_words(oldest->origin));
         cw_out_char(out, '\n');
     }
-    if (deciding || call)
-        out_stack(out, report, "end of stream seen", call, deciding);
+    if (cw_view_stack(report->view, group->deciding_stack, &frames, NULL)) {
+        cw_out_str(out, "  ");
+        cw_evidence_out_decided(out, group->diagnosis, group->deciding_call);
+        cw_out_char(out, '\n');
+        out_frames(out, report, group->deciding_stack);
+    }
     if (group->section == CW_REPORT_CLOSED_LATE)
         out_stack(out, report, "closed at last", cw_report_conn(report, &report->items[group->first])->close_call,
                   group->close_stack);

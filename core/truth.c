@@ -2,6 +2,7 @@
 #include "core/truth.h"
 
 #include "core/atomic.h"
+#include "core/listeners.h"
 #include "core/table.h"
 
 #include <netinet/in.h>
@@ -21,6 +22,7 @@ void cw_truth_begin(struct cw_truth_check *check)
     uint32_t used = conns_used(view);
     check->closes_unseen = 0;
     check->no_room = 0;
+    check->gathered = false;
     for (uint32_t i = 1; i < used; i++) {
         struct cw_conn *conn = &view->conns[i];
         uint32_t flags = CW_GET(conn->flags);
@@ -110,18 +112,22 @@ static struct cw_conn *new_record(struct cw_truth_check *check, enum cw_origin o
     return conn;
 }
 
-/* The record that fd's slot names, if it can be this socket. */
-static struct cw_conn *record_of(struct cw_truth_check *check, int fd, const struct cw_sock *sock)
+/* The record that fd's slot names. */
+static struct cw_conn *slot_record(const struct cw_view *view, int fd)
 {
-    struct cw_view *view = check->view;
     uint64_t slot = (uint32_t)fd < view->n_slots ? CW_GET(view->slots[fd]) : 0;
     uint32_t index = CW_SLOT_INDEX(slot);
     if (CW_SLOT_KIND(slot) != CW_SLOT_CONN || index == 0 || index >= conns_used(view))
         return NULL;
     struct cw_conn *conn = &view->conns[index];
-    if (!(CW_GET(conn->flags) & CW_CONN_IN_USE))
-        return NULL;
-    if (same_socket(conn, sock))
+    return CW_GET(conn->flags) & CW_CONN_IN_USE ? conn : NULL;
+}
+
+/* Likewise, if it can be this socket. */
+static struct cw_conn *record_of(struct cw_truth_check *check, int fd, const struct cw_sock *sock)
+{
+    struct cw_conn *conn = slot_record(check->view, fd);
+    if (!conn || same_socket(conn, sock))
         return conn;
     /* The fd was closed by a call that no hook saw and means another socket now. */
     if (!(CW_GET(conn->flags) & CW_CONN_GONE)) {
@@ -144,6 +150,46 @@ void cw_truth_socket(struct cw_truth_check *check, const int *fds, unsigned n, c
     if (CW_GET(conn->refs) < n)
         CW_SET(conn->refs, n);
     enter(check, conn, sock);
+}
+
+/* Nothing is said where the record is another socket's: that is noticed when the kernel shows it in CLOSE_WAIT. */
+bool cw_truth_failed(struct cw_truth_check *check, const int *fds, unsigned n, uint32_t inode, uint16_t local_port)
+{
+    const uint32_t no = CW_CONN_LISTENER | CW_CONN_GONE | CW_CONN_LATE;
+    for (unsigned i = 0; i < n; i++) {
+        struct cw_conn *conn = slot_record(check->view, fds[i]);
+        if (!conn || (CW_GET(conn->flags) & (CW_CONN_CONNECTED | no)) != CW_CONN_CONNECTED || CW_GET(conn->k_state) ||
+            cw_truth_shut_down(conn))
+            continue;
+        uint32_t known_inode = CW_GET(conn->inode);
+        uint16_t known_port = CW_GET(conn->local_port);
+        if ((known_inode && inode && known_inode != inode) || (known_port && local_port && known_port != local_port))
+            continue;
+        CW_SET(conn->fd, fds[0]);
+        if (CW_GET(conn->refs) < n)
+            CW_SET(conn->refs, n);
+        if (inode)
+            CW_SET(conn->inode, inode);
+        CW_SET(conn->k_flags, 0);
+        CW_SET(conn->k_ms, check->now_ms);
+        CW_SET(conn->k_state, TCP_CLOSE);
+        return true;
+    }
+    return false;
+}
+
+void cw_truth_listener(struct cw_truth_check *check, int fd, const struct cw_sock *sock)
+{
+    struct cw_conn *conn = slot_record(check->view, fd);
+    if (!conn || !(CW_GET(conn->flags) & CW_CONN_LISTENER) || sock->state != TCP_LISTEN || !sock->has_queues)
+        return;
+    if (sock->inode)
+        CW_SET(conn->inode, sock->inode);
+    CW_SET(conn->k_recv_q, sock->recv_q);
+    CW_SET(conn->k_send_q, sock->send_q);
+    CW_SET(conn->k_flags, CW_K_QUEUES);
+    CW_SET(conn->k_ms, check->now_ms);
+    CW_SET(conn->k_state, TCP_LISTEN);
 }
 
 void cw_truth_by_hooks(struct cw_view *view)
@@ -180,24 +226,42 @@ void cw_truth_gone(struct cw_truth_check *check, bool (*is_socket)(void *ctx, in
     }
 }
 
-static const struct cw_conn *listener_on(const struct cw_view *view, uint16_t port)
+static void gather_listeners(struct cw_truth_check *check)
 {
+    const struct cw_view *view = check->view;
     uint32_t used = conns_used(view);
-    for (uint32_t i = 1; i < used; i++) {
-        const struct cw_conn *conn = &view->conns[i];
-        uint32_t flags = CW_GET(conn->flags);
-        if ((flags & CW_CONN_IN_USE) && (flags & CW_CONN_LISTENER) && CW_GET(conn->local_port) == port)
-            return conn;
+    check->gathered = true;
+    check->n_listeners = 0;
+    for (uint32_t i = 1; i < used && check->n_listeners < CW_TRUTH_LISTENERS; i++) {
+        const uint32_t of = CW_CONN_IN_USE | CW_CONN_LISTENER;
+        if ((CW_GET(view->conns[i].flags) & (of | CW_CONN_LATE | CW_CONN_GONE)) == of)
+            check->listeners[check->n_listeners++] = i;
     }
-    return NULL;
+}
+
+/* Whether the socket can be in the queue of one of our listeners; where that listens (0: in several places). */
+static bool listened_for(const struct cw_truth_check *check, const struct cw_sock *sock, uint32_t *ret_stack)
+{
+    unsigned n = 0;
+    for (uint32_t i = 0; i < check->n_listeners; i++) {
+        const struct cw_conn *listener = &check->view->conns[check->listeners[i]];
+        if (!cw_listener_takes(listener, sock->family, sock->local, sock->local_port) || cw_listener_is_empty(listener))
+            continue;
+        if (check->parent_lives && CW_GET(listener->origin) == CW_ORIGIN_FORKED)
+            continue;
+        uint32_t stack = CW_GET(listener->open_stack);
+        *ret_stack = n++ == 0 || stack == *ret_stack ? stack : 0;
+    }
+    return n > 0;
 }
 
 int cw_truth_queued(struct cw_truth_check *check, const struct cw_sock *sock, int late)
 {
-    const struct cw_conn *listener = listener_on(check->view, sock->local_port);
-    if (sock->inode || !listener)
+    uint32_t stack = 0;
+    if (!check->gathered)
+        gather_listeners(check);
+    if (sock->inode || !listened_for(check, sock, &stack))
         return 0;
-    uint32_t stack = CW_GET(listener->open_stack);
     struct cw_conn *conn = new_record(check, CW_ORIGIN_QUEUED, -1);
     if (!conn)
         return 0;

@@ -5,8 +5,11 @@
 #ifndef CORE_TRUTH_H
 #define CORE_TRUTH_H
 
+#include "core/atomic.h"
 #include "core/sockdiag.h"
 #include "core/view.h"
+
+enum { CW_TRUTH_LISTENERS = 64 };
 
 struct cw_truth_check {
     struct cw_view *view;
@@ -14,8 +17,11 @@ struct cw_truth_check {
     /* A fresh zeroed record for a socket that no hook saw: its index, or 0 when there is no room. */
     uint32_t (*new_conn)(void *ctx);
     void *ctx;
+    bool parent_lives; /* the process that this one was forked from: what waits at inherited listeners it reports */
     uint32_t closes_unseen; /* found by this check */
     uint32_t no_room;       /* sockets that could not be entered */
+    bool gathered;          /* the rest: the listeners, gathered at the first queued socket */
+    uint32_t n_listeners, listeners[CW_TRUTH_LISTENERS];
 };
 
 /* Forgets the state that earlier checks left in every record (LATE ones apart). */
@@ -28,6 +34,20 @@ static inline void cw_truth_fd(struct cw_truth_check *check, int fd, const struc
     cw_truth_socket(check, &fd, 1, sock);
 }
 
+/* The process has this socket, which was connected and is in state CLOSE now, open under n fds; it has no remote address any
+ * more. local_port 0: not known. Whether a record could be its own and did not say otherwise yet. */
+bool cw_truth_failed(struct cw_truth_check *check, const int *fds, unsigned n, uint32_t inode, uint16_t local_port);
+
+/* Whether state CLOSE is the orderly end of shutdown() and no failure. */
+static inline bool cw_truth_shut_down(const struct cw_conn *conn)
+{
+    const uint32_t failed = CW_CONN_IN_FAILED | CW_CONN_OUT_FAILED;
+    return (CW_GET(conn->flags) & (CW_CONN_SHUT_WR | failed)) == CW_CONN_SHUT_WR;
+}
+
+/* What the kernel says of a listener at fd: its queue. Before the first cw_truth_queued. */
+void cw_truth_listener(struct cw_truth_check *check, int fd, const struct cw_sock *sock);
+
 /* Last: the records whose fd is closed, or no socket any more, as is_socket says: their close was not seen. */
 void cw_truth_gone(struct cw_truth_check *check, bool (*is_socket)(void *ctx, int fd), void *ctx);
 
@@ -35,7 +55,7 @@ void cw_truth_gone(struct cw_truth_check *check, bool (*is_socket)(void *ctx, in
  * the last check (or that was never checked), and that no hook saw closed or shut down, was in CLOSE_WAIT by what is known. */
 void cw_truth_by_hooks(struct cw_view *view);
 
-/* A socket without an fd: if one of the ledger's listeners has its local port, it is entered as QUEUED.
+/* A socket without an fd: if it can be in the queue of one of the ledger's listeners, it is entered as QUEUED.
  * late: the listener is about to be closed or shut down, which destroys it. Returns whether it was entered. */
 int cw_truth_queued(struct cw_truth_check *check, const struct cw_sock *sock, int late);
 

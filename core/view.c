@@ -12,6 +12,13 @@ const struct cw_set *cw_view_set(const struct cw_view *view, uint32_t index)
     return index && index < view->n_sets ? &view->sets[index] : NULL;
 }
 
+const struct cw_fork *cw_view_fork(const struct cw_view *view, uint32_t seq)
+{
+    uint32_t capacity = view->header->sections[CW_SECTION_FORKS].capacity;
+    uint32_t index = capacity ? seq % capacity : 0;
+    return seq && index < view->n_forks && view->forks[index].seq == seq ? &view->forks[index] : NULL;
+}
+
 const struct cw_module *cw_view_module(const struct cw_view *view, uint32_t index)
 {
     return index && index < view->n_modules ? &view->modules[index] : NULL;

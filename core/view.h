@@ -11,21 +11,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The sections that a view shows: section, type, field. */
+#define CW_VIEW_SECTIONS(X)                                                                                            \
+    X(SLOTS, uint64_t, slots)                                                                                          \
+    X(CONNS, struct cw_conn, conns) /* may be written: truth and leak judgement go into the records */                 \
+    X(THREADS, struct cw_thread, threads)                                                                              \
+    X(SETS, struct cw_set, sets)                                                                                       \
+    X(FORKS, struct cw_fork, forks)                                                                                    \
+    X(STACKS, uint64_t, stacks)                                                                                        \
+    X(MODULES, struct cw_module, modules)                                                                              \
+    X(STRINGS, char, strings)
+
 struct cw_view {
     struct cw_ledger *header; /* CW_LEDGER_HEADER_BYTES */
-    uint64_t *slots;
-    struct cw_conn *conns; /* may be written: truth and leak judgement go into the records */
-    struct cw_thread *threads;
-    struct cw_set *sets;
-    uint64_t *stacks;
-    struct cw_module *modules;
-    char *strings;
-    uint32_t n_slots, n_conns, n_threads, n_sets, n_stacks, n_modules, n_strings; /* records, words or bytes usable */
+#define CW_X(section, type, field)                                                                                     \
+    type *field;                                                                                                       \
+    uint32_t n_##field; /* records, words or bytes usable */
+    CW_VIEW_SECTIONS(CW_X)
+#undef CW_X
 };
 
 /* The record, or NULL where the index is 0 or out of range. */
 const struct cw_conn *cw_view_conn(const struct cw_view *view, uint32_t index);
 const struct cw_set *cw_view_set(const struct cw_view *view, uint32_t index);
+const struct cw_fork *cw_view_fork(const struct cw_view *view, uint32_t seq); /* the fork that raised the counter to seq */
 const struct cw_module *cw_view_module(const struct cw_view *view, uint32_t index);
 
 /* The thread that a reference names, or NULL if unknown or its record was given to another thread since. */

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define CW_LEDGER_MAGIC "cwguard\n" /* 8 bytes, no terminating NUL */
-#define CW_LEDGER_VERSION 1u
+#define CW_LEDGER_VERSION 2u
 #define CW_LEDGER_HEADER_BYTES 8192u
 
 /* Sections in file order: name, record type. */
@@ -20,6 +20,7 @@
     X(CONNS, struct cw_conn)           /* TCP sockets: connections and listeners; record 0 is never used */            \
     X(THREADS, struct cw_thread)       /* threads that touched a socket; record 0 is never used */                     \
     X(SETS, struct cw_set)             /* epoll sets; record 0 is never used */                                        \
+    X(FORKS, struct cw_fork)           /* a ring: the fork that raised the counter to n stands at n modulo capacity */  \
     X(STACK_INDEX, uint32_t)           /* open-addressed hash of stack ids */                                          \
     X(STACKS, uint64_t)                /* stacks, one after another; a stack's id is the index of its first word */    \
     X(MODULES, struct cw_module)       /* ELF objects that stacks pass through; record 0 is never used */              \
@@ -119,6 +120,7 @@ enum cw_conn_flag {
     CW_CONN_OUT_FAILED = 1u << 19,    /* likewise the last write */
     CW_CONN_SETTLING = 1u << 20,      /* its FIN came after the end began or after the last listener was closed */
     CW_CONN_LAST_WAS_OUT = 1u << 21,  /* the last transfer was a write: a read now is a turn */
+    CW_CONN_SHARED = 1u << 22,        /* more than one thread has read or written it */
 };
 
 /* One TCP (or MPTCP) socket: four cache lines. The first two are written on reads, writes and waits, the third when it
@@ -154,17 +156,20 @@ struct cw_conn {
     uint8_t eof_call;
     uint8_t event_call;
     int32_t epoll_fd;      /* the set it was last added to, changed in or taken out of */
-    uint32_t epoll_mask;   /* EPOLL* bits registered last */
-    uint32_t epoll_set;    /* index in SETS */
+    uint32_t epoll_mask;   /* EPOLL* bits registered last; after a check those in force: a spent one-shot has no event left */
+    uint16_t epoll_set;    /* index in SETS */
+    uint16_t out_gap_ds;   /* longest time between two writes since its end of stream was seen: 0.1 s, rounded up, saturating */
     uint32_t ctl_ms;       /* last epoll_ctl on it */
     uint32_t ctl_stack;
-    uint32_t ctl_thread;
+    uint32_t ctl_thread;   /* who called it; for a socket never in an epoll set who had it in a poll or select set last */
     int32_t in_first_res;
     int32_t out_first_res;
     uint32_t shut_ms;      /* first shutdown() */
     uint32_t shut_stack;
     uint8_t ctl_op;        /* EPOLL_CTL_* of it */
-    uint8_t reserved1[3];
+    uint8_t k_live;        /* what of touch_stack its thread was still in at the check: the first frame from the inside whose
+                              return address, like all further out, was in place; 0 none, or not known */
+    uint16_t poll_mask;    /* POLL* bits asked for in its last poll or select set */
 
     /* identity */
     uint8_t peer[16];
@@ -184,7 +189,7 @@ struct cw_conn {
 
     /* copies, the kernel's word, the end */
     uint32_t fork_seq;     /* header.forks when it was opened: the difference is "forks while open" */
-    uint32_t copy_close_ms; /* last close of one fd of several */
+    uint32_t copy_close_ms; /* last close of one fd of several, or the sendmsg that passed it on */
     uint32_t copy_close_stack;
     uint32_t copy_stack;   /* last dup of it, or the sendmsg that passed it on */
     uint32_t inode;        /* of the socket, as ss and /proc/PID/fd show it; 0 not asked yet */
@@ -222,14 +227,21 @@ struct cw_thread {
     uint32_t first_ms;     /* when it first touched a socket: a live tid that started later is another thread */
     uint32_t wait_ms;      /* when its last epoll_wait, poll, select or accept returned */
     uint32_t wait_stack;   /* and from where it was called */
-    uint32_t waiting_set;  /* index in SETS while it is inside epoll_wait, else 0 */
+    uint16_t waiting_set;  /* index in SETS while it is inside epoll_wait, else 0 */
+    int16_t k_syscall;     /* the system call it was in at the check: its number, or enum cw_thread_syscall */
     uint8_t wait_call;     /* enum cw_call */
     uint8_t in_wait;       /* 1 while inside such a call */
-    uint8_t reserved[2];
+    char k_state;          /* at the check, as in /proc/PID/stat: R S D T …; 'X' it had exited; 0 not asked */
+    uint8_t k_errno;       /* why k_syscall is not known, 0 if it is */
     uint32_t wait_res;     /* what it returned */
     char name[16];         /* PR_GET_NAME when first seen */
-    uint32_t reserved2[4];
+    uint32_t exit_ms;      /* when it exited, 0 it has not, or not seen */
+    uint32_t k_ms;         /* when its state was asked for, 0 never */
+    uint32_t k_stack;      /* its stack then, 0 not known */
+    int32_t k_object;      /* what that call waits for: the fd of a read, write and the like; for a futex the thread that
+                              holds the lock; 0 not known */
 };
+enum cw_thread_syscall { CW_SYSCALL_NONE = -1 /* on the CPU */, CW_SYSCALL_UNKNOWN = -2 };
 
 /* --- epoll sets --- */
 
@@ -244,6 +256,17 @@ struct cw_set {
     uint32_t idle_ms;      /* last return that timed out */
     uint32_t generation;
     uint32_t reserved[7];
+};
+
+/* --- forks --- */
+
+struct cw_fork {
+    uint32_t seq;          /* the counter `forks` after it; written last, so a record with another seq is not that fork's */
+    uint32_t ms;
+    uint32_t stack;        /* 0 unknown: a fork inside libc (daemon) */
+    uint32_t thread;       /* who forked */
+    int32_t pid;           /* of the child, 0 unknown */
+    uint32_t reserved[3];
 };
 
 /* --- stacks ---
@@ -337,7 +360,9 @@ struct cw_ledger {
     uint32_t grace_ms;     /* the options that a reader needs to judge as the recorder did */
     uint32_t exit_grace_ms;
     uint32_t listeners;    /* open now */
-    uint32_t reserved;
+    uint32_t end_thread;   /* the thread in which the end began */
+    uint32_t fork_stack;   /* FORKED: where the parent forked, 0 unknown */
+    uint32_t fork_ms;      /* FORKED: when */
     uint64_t conn_free_head; /* free list: low half index, high half tag against ABA */
     uint64_t set_free_head;
     uint64_t exe_dev, exe_ino;
@@ -354,6 +379,7 @@ struct cw_ledger {
 _Static_assert(sizeof(struct cw_conn) == 256, "struct cw_conn is four cache lines");
 _Static_assert(sizeof(struct cw_thread) == 64, "struct cw_thread is one cache line");
 _Static_assert(sizeof(struct cw_set) == 64, "struct cw_set is one cache line");
+_Static_assert(sizeof(struct cw_fork) == 32, "struct cw_fork is half a cache line");
 _Static_assert(sizeof(struct cw_module) == 64, "struct cw_module has no padding");
 _Static_assert(sizeof(struct cw_ledger) <= CW_LEDGER_HEADER_BYTES, "the header fits its pages");
 

@@ -170,6 +170,16 @@ static bool keep_late(const struct cw_site *site, enum cw_call call, struct cw_c
     return true;
 }
 
+/* Somebody waited in its queue: what is known of the listener says why. */
+static void keep_listener(struct cw_conn *listener)
+{
+    if (!late_room())
+        return;
+    CW_ADD(CW_P->late, 1);
+    CW_SET(listener->close_ms, cw_now_ms());
+    CW_OR(listener->flags, CW_CONN_LATE);
+}
+
 /* The slot's reference goes; with the last one the connection. */
 static void release_conn(const struct cw_site *site, enum cw_call call, uint32_t index, bool late)
 {
@@ -184,10 +194,13 @@ static void release_conn(const struct cw_site *site, enum cw_call call, uint32_t
         return;
     }
     uint32_t flags = CW_GET(conn->flags);
-    if (flags & CW_CONN_LISTENER)
+    if (flags & CW_CONN_LISTENER) {
         cw_listener_closed(cw_now_ms());
-    if (late && site)
+        if (late)
+            keep_listener(conn);
+    } else if (late && site) {
         keep_late(site, call, conn);
+    }
     if (flags & CW_CONN_ANNOUNCED)
         cw_live_closed(conn);
     CW_ADD(CW_P->conns_open, (uint32_t)-1);
@@ -221,7 +234,7 @@ void cw_close_end(const struct cw_site *site, enum cw_call call, const struct cw
     }
     if (cw_table_clear(&cw_table, closing->fd, closing->marked) == 2)
         release(NULL, CW_CALL_none, closing->marked, false);
-    release(site, call, closing->marked, closing->late);
+    release(site, call, closing->marked, closing->late || closing->queue_ms);
     listener_unstock(closing);
     if (CW_GET(CW_P->live))
         cw_sweep_maybe(cw_now_ms());

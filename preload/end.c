@@ -2,11 +2,14 @@
 #define _GNU_SOURCE
 #include "preload/end.h"
 
+#include "core/ages.h"
 #include "core/leak.h"
 #include "core/out.h"
 #include "preload/fork.h"
+#include "preload/interrupted.h"
 #include "preload/kernel.h"
 #include "preload/ledger_file.h"
+#include "preload/ledger_parts.h"
 #include "preload/live.h"
 #include "preload/own_stack.h"
 #include "preload/probe.h"
@@ -24,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -54,52 +58,69 @@ void cw_end_init(void)
     (void)at_quick_exit(at_quick);
 }
 
-/* Two threads stamp with clocks read in either order: a time slightly ahead is an age of 0. */
-static uint32_t age_of(uint32_t now_ms, uint32_t then_ms)
-{
-    uint32_t age = now_ms - then_ms;
-    return age > UINT32_MAX - 60000 ? 0 : age;
-}
-
 /* How long ago the peer's FIN came, as near as can be told. Ages are compared, not times: the difference of two times has
  * another sign after 24 days. */
 static uint32_t fin_age_of(const struct cw_conn *conn, uint32_t now_ms)
 {
     uint32_t seen_ms = CW_GET(conn->fin_ms), kernel_age = cw_leak_age_ms(conn, now_ms);
-    return seen_ms && age_of(now_ms, seen_ms) > kernel_age ? age_of(now_ms, seen_ms) : kernel_age;
+    return seen_ms && cw_age(now_ms, seen_ms) > kernel_age ? cw_age(now_ms, seen_ms) : kernel_age;
 }
 
 struct findings {
-    uint32_t close_wait, leaked, late;
+    uint32_t close_wait, leaked, late, failed;
 };
 
-/* FINs that came after the end had begun, or after the last listener was closed, are the orderly end of clients. */
+/* FINs that came after the end had begun, or after the last listener was closed, are the orderly end of clients. Not so for
+ * what came over fork: a child closes the listeners that it does not need, and says nothing by that of its copies. */
+static bool is_settling(const struct cw_conn *conn, uint32_t now_ms)
+{
+    const struct cw_ledger *header = CW_P->view.header;
+    /* Under a filter it may be that nothing tells when the FIN came: then not the moment of our question either. */
+    if (!cw_kernel_may(CW_MAY_GETSOCKOPT) && (CW_GET(header->flags) & CW_HEADER_NO_NETLINK))
+        return false;
+    uint32_t fin_age = fin_age_of(conn, now_ms), closed_ms = CW_GET(header->listeners_closed_ms);
+    if (CW_GET(conn->origin) == CW_ORIGIN_FORKED)
+        closed_ms = 0;
+    return fin_age < cw_age(now_ms, CW_GET(header->end_ms)) || (closed_ms && fin_age < cw_age(now_ms, closed_ms));
+}
+
+/* A connection that has failed: not used since, for the grace period (as core/report.c has it). */
+static bool is_left_failed(const struct cw_conn *conn, uint32_t now_ms)
+{
+    uint32_t used_ms = cw_later(cw_later(CW_GET(conn->in_last_ms), CW_GET(conn->out_last_ms)), CW_GET(conn->open_ms));
+    return cw_age(now_ms, used_ms) >= cw_static.options.exit_grace_ms;
+}
+
 static struct findings settle(uint32_t now_ms)
 {
-    struct cw_ledger *header = CW_P->view.header;
     struct findings found = {0};
-    uint32_t used = cw_table_used(&cw_table, CW_SECTION_CONNS), closed_ms = CW_GET(header->listeners_closed_ms);
+    uint32_t used = cw_table_used(&cw_table, CW_SECTION_CONNS);
     for (uint32_t i = 1; i < used; i++) {
         struct cw_conn *conn = &CW_P->view.conns[i];
         uint32_t flags = CW_GET(conn->flags);
+        uint8_t state = CW_GET(conn->k_state);
         if (!(flags & CW_CONN_IN_USE))
             continue;
         if (flags & CW_CONN_LATE) {
             found.late++;
-            continue;
-        }
-        if (CW_GET(conn->k_state) != TCP_CLOSE_WAIT || CW_GET(conn->origin) == CW_ORIGIN_QUEUED)
-            continue;
-        found.close_wait++;
-        uint32_t fin_age = fin_age_of(conn, now_ms);
-        if (fin_age < age_of(now_ms, CW_GET(header->end_ms)) || (closed_ms && fin_age < age_of(now_ms, closed_ms))) {
-            CW_OR(conn->flags, CW_CONN_SETTLING);
-            CW_AND(conn->flags, ~(uint32_t)CW_CONN_LEAKED);
-        } else if (flags & CW_CONN_LEAKED) {
-            found.leaked++;
+        } else if (state == TCP_CLOSE) {
+            found.failed += is_left_failed(conn, now_ms);
+        } else if (state == TCP_CLOSE_WAIT) {
+            found.close_wait++;
+            if (is_settling(conn, now_ms)) {
+                CW_OR(conn->flags, CW_CONN_SETTLING);
+                CW_AND(conn->flags, ~(uint32_t)CW_CONN_LEAKED);
+            } else if (flags & CW_CONN_LEAKED) {
+                found.leaked++;
+            }
         }
     }
     return found;
+}
+
+static bool something_found(const struct findings *found)
+{
+    return found->leaked || found->failed || (found->late && cw_static.options.late != CW_LATE_OFF);
 }
 
 /* Isolated from the program's terminal settings: TCGETS says whether it is one. */
@@ -164,32 +185,58 @@ static bool end_claimed(void)
  * state of the last sweep, for `cwguard report --dead`; one in memory only is rendered with plain writes. */
 static void end_under_filter(const struct findings *found)
 {
-    bool something = found->leaked || (found->late && cw_static.options.late != CW_LATE_OFF);
-    if (something && !CW_P->path_known && cw_static.start_fd2_known)
+    if (something_found(found) && !CW_P->path_known && cw_static.start_fd2_known)
         cw_reporter_run(2, false);
+}
+
+/* A program that has used up its fds is worth a report above all, and asking the kernel takes two or three: while the end
+ * lasts its soft limit stands higher, as far as the hard one allows. ret: to put back; false: nothing was changed. */
+static bool fd_limit_raise(struct rlimit *ret)
+{
+    enum { MORE_FDS = 8 };
+    if (CW_GET(cw_static.seccomp) || cw_static.may != CW_MAY_ALL)
+        return false;
+    long fd = cw_fd_open(AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY, 0);
+    if (fd >= 0)
+        cw_sys(SYS_close, fd);
+    if (fd != -EMFILE || cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, 0L, ret) != 0)
+        return false;
+    struct rlimit more = {ret->rlim_cur + MORE_FDS, ret->rlim_max};
+    if (more.rlim_cur > more.rlim_max)
+        more.rlim_cur = more.rlim_max;
+    return more.rlim_cur > ret->rlim_cur && cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, &more, 0L) == 0;
+}
+
+static void fd_limit_restore(bool raised, const struct rlimit *limit)
+{
+    if (raised)
+        cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, limit, 0L);
 }
 
 struct end {
     enum cw_end_how how;
     int status;
+    const struct cw_interrupted *at; /* of this thread, NULL unless a signal has interrupted it */
 };
 
 static void do_end(void *arg)
 {
-    enum cw_end_how how = ((const struct end *)arg)->how;
-    int status = ((const struct end *)arg)->status;
+    const struct end *end = arg;
     if (!end_claimed())
         return;
     int saved = errno;
     struct cw_ledger *header = CW_P->view.header;
     CW_SET(header->end_ms, cw_now_ms());
-    CW_SET(header->end_status, status);
-    CW_SET(header->ended, how == CW_END_SIGNAL ? CW_ENDED_SIGNAL : CW_ENDED_EXIT);
+    CW_SET(header->end_status, end->status);
+    CW_SET(header->end_thread, cw_thread_self(CW_GET(header->end_ms)));
+    CW_SET(header->ended, end->how == CW_END_SIGNAL ? CW_ENDED_SIGNAL : CW_ENDED_EXIT);
     /* Under a filter that was there at start, what the process has done since may show that a child is survived. */
     if (cw_static.may != CW_MAY_ALL && cw_kernel_may(0))
         cw_static.may |= (uint32_t)cw_probe_again(CW_GET(header->counters[CW_COUNTER_forks]) > 0 ||
                                                   cw_table_used(&cw_table, CW_SECTION_THREADS) > 2);
-    int failed = cw_kernel_check_all(cw_static.options.exit_grace_ms);
+    struct rlimit fds;
+    bool raised = fd_limit_raise(&fds);
+    int failed = cw_kernel_check_all(cw_static.options.exit_grace_ms, end->at);
     uint32_t now_ms = cw_now_ms();
     struct findings found = settle(now_ms);
     if (CW_GET(cw_static.seccomp)) {
@@ -198,7 +245,7 @@ static void do_end(void *arg)
         errno = saved;
         return;
     }
-    bool something = found.leaked || (found.late && cw_static.options.late != CW_LATE_OFF);
+    bool something = something_found(&found);
     int out_fd = cw_stderr_fd();
     if (!something && !failed) {
         say_clean(&found);
@@ -213,6 +260,7 @@ static void do_end(void *arg)
             cw_ledger_remove();
         }
     }
+    fd_limit_restore(raised, &fds);
     CW_SET(CW_P->ended, 1);
     errno = saved;
 }
@@ -220,17 +268,32 @@ static void do_end(void *arg)
 /* What the end may need of a stack. */
 #define END_STACK_BYTES 65536u
 
+static bool end_possible(void)
+{
+    return !cw_static.disabled && !cw_vforked() && !CW_GET(CW_P->ending) && (CW_GET(CW_P->live) || cw_fork_pending());
+}
+
 void cw_end(enum cw_end_how how, int status)
 {
-    struct end end = {how, status};
-    if (cw_static.disabled || cw_vforked() || CW_GET(CW_P->ending) || (!CW_GET(CW_P->live) && !cw_fork_pending()))
+    struct end end = {how, status, NULL};
+    if (!end_possible())
         return;
-    /* In our handler always: it may be on a signal's stack, or on whatever the program was on, and it does not come back.
-     * Else only where it must be: a collector that scans this thread's stack meanwhile should find us on it. */
-    if (how == CW_END_SIGNAL || cw_stack_left(END_STACK_BYTES) < END_STACK_BYTES)
+    /* Only where it must be on a stack of our own: a collector that scans this thread's stack meanwhile should find us on it. */
+    if (cw_stack_left(END_STACK_BYTES) < END_STACK_BYTES)
         cw_own_stack_call(do_end, &end);
     else
         do_end(&end);
+}
+
+void cw_end_signal(int sig, const void *ucontext)
+{
+    struct cw_interrupted at;
+    struct end end = {CW_END_SIGNAL, sig, &at};
+    if (!end_possible())
+        return;
+    cw_interrupted_take(ucontext, &at);
+    /* Always: we may be on a signal's stack, or on whatever the program was on, and do not come back. */
+    cw_own_stack_call(do_end, &end);
 }
 
 void cw_end_exec_begin(const char *path)

@@ -13,6 +13,9 @@ void cw_end_init(void);
  * keeps the ledger. status: exit status or signal. Returns; the caller ends the process. Any thread, a signal handler. */
 void cw_end(enum cw_end_how how, int status);
 
+/* Likewise in a signal's handler, given its third argument: where the signal has interrupted this thread is recorded as well. */
+void cw_end_signal(int sig, const void *ucontext);
+
 /* The status that quick_exit() was called with: its handlers are not told. */
 void cw_end_quick_status(int status);
 

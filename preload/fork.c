@@ -19,6 +19,7 @@ struct copy {
     size_t bytes;
     uint32_t n_slots, n_conns;
     uint32_t threaded;
+    uint32_t stack, ms; /* where and when fork was called */
     uint32_t reserved;
     /* n_slots words, then n_conns records */
 };
@@ -54,7 +55,12 @@ static void prepare(void)
     if (memory < 0 && memory > -4096)
         return; /* the child falls back to our table as it is then */
     struct copy *copy = (struct copy *)memory;
-    *copy = (struct copy){.bytes = bytes, .n_slots = n_slots, .n_conns = n_conns, .threaded = has_threads()};
+    *copy = (struct copy){.bytes = bytes,
+                          .n_slots = n_slots,
+                          .n_conns = n_conns,
+                          .threaded = has_threads(),
+                          .stack = cw_tls.fork_stack,
+                          .ms = cw_now_ms()};
     uint64_t *slots = copy_slots(copy);
     for (uint32_t fd = 0; fd < n_slots; fd++)
         slots[fd] = CW_GET(CW_P->view.slots[fd]);
@@ -70,12 +76,44 @@ static void drop_copy(void **place)
         cw_sys(SYS_munmap, copy, copy->bytes);
 }
 
+/* The record of the fork that raised the counter to seq, made real; NULL if it cannot be. */
+static struct cw_fork *fork_record(uint32_t seq)
+{
+    uint32_t capacity = CW_P->view.n_forks, index = capacity ? seq % capacity : 0;
+    uint32_t *used = &CW_P->view.header->sections[CW_SECTION_FORKS].used, seen = CW_GET(*used);
+    if (!capacity || cw_ledger_reserve(CW_SECTION_FORKS, index, 1))
+        return NULL;
+    while (seen <= index &&
+           !__atomic_compare_exchange_n(used, &seen, index + 1, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        ;
+    return &CW_P->view.forks[index];
+}
+
+/* Counts this fork and puts it on record; returns the counter. */
+static uint32_t note_fork(void)
+{
+    uint32_t seq = (uint32_t)CW_ADD(CW_P->view.header->counters[CW_COUNTER_forks], 1) + 1, now_ms = cw_now_ms();
+    struct cw_fork *fork = fork_record(seq);
+    if (!fork) {
+        cw_count(CW_COUNTER_table_full);
+        return seq;
+    }
+    CW_SET(fork->seq, 0); /* the ring's former entry is over before its fields change */
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    CW_SET(fork->ms, now_ms);
+    CW_SET(fork->stack, cw_tls.fork_stack);
+    CW_SET(fork->thread, cw_thread_self(now_ms));
+    CW_SET(fork->pid, 0);
+    __atomic_store_n(&fork->seq, seq, __ATOMIC_RELEASE);
+    return seq;
+}
+
 static void in_parent(void)
 {
     drop_copy(&cw_tls.fork_copy);
     if (!CW_GET(CW_P->live) || cw_vforked())
         return;
-    cw_count(CW_COUNTER_forks);
+    cw_tls.fork_seq = note_fork();
     if (cw_tls.in_daemon) {
         /* Its next step is _exit, unseen; the child goes on with the sockets. */
         CW_SET(CW_P->view.header->ended, CW_ENDED_EXIT);
@@ -91,10 +129,41 @@ static void in_child(void)
     /* Before it records: its own vfork children share its memory, and the pid tells them (cw_in_vfork_child). */
     if (!CW_GET(cw_static.seccomp))
         CW_SET(CW_P->pid, (pid_t)cw_sys(SYS_getpid));
-    cw_tls.thread_ref = 0;
-    drop_copy(&cw_static.fork_copy); /* of a fork further up that came to nothing */
-    cw_static.fork_copy = cw_tls.fork_copy;
-    cw_tls.fork_copy = NULL;
+    cw_tls.thread_ref = cw_tls.own_ref = 0;
+    if (cw_tls.fork_copy) {
+        drop_copy(&cw_static.fork_copy);
+        cw_static.fork_copy = cw_tls.fork_copy;
+        cw_tls.fork_copy = NULL;
+    } else if (cw_static.fork_copy) {
+        /* Forked by a child that had not touched a socket, as daemons are made: what its parent knew holds here as well.
+         * Whether that child had threads was nobody's business. */
+        ((struct copy *)cw_static.fork_copy)->threaded = 1;
+    }
+}
+
+/* Before the fork: the child adopts the parent's stacks, so the id is true in both ledgers. */
+void cw_fork_begin(struct cw_forking *ret, const struct cw_site *site)
+{
+    *ret = (struct cw_forking){.outer_stack = cw_tls.fork_stack, .outer_seq = cw_tls.fork_seq};
+    cw_tls.fork_stack = cw_tls.fork_seq = 0;
+    if (CW_GET(CW_P->live) && CW_GET(CW_P->conns_open) > 0 && !cw_vforked())
+        cw_tls.fork_stack = cw_stack_capture(site);
+}
+
+/* libc calls the parent's handler after a fork that failed as well: that one is taken off the record. */
+void cw_fork_end(const struct cw_forking *forking, pid_t result)
+{
+    uint32_t seq = cw_tls.fork_seq;
+    cw_tls.fork_stack = forking->outer_stack;
+    cw_tls.fork_seq = forking->outer_seq;
+    if (result == 0 || !seq || !CW_GET(CW_P->live) || cw_vforked())
+        return;
+    struct cw_fork *fork = fork_record(seq);
+    uint32_t expected = seq;
+    if (fork && result > 0 && CW_GET(fork->seq) == seq)
+        CW_SET(fork->pid, result);
+    else if (fork && result < 0)
+        __atomic_compare_exchange_n(&fork->seq, &expected, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
 void cw_fork_init(void)
@@ -242,6 +311,8 @@ void cw_fork_adopt(void)
     view->header->start_mono_ns = parent->header->start_mono_ns; /* times in records stay comparable */
     view->header->start_real_ns = parent->header->start_real_ns;
     view->header->flags |= CW_HEADER_FORKED;
+    view->header->fork_stack = copy ? copy->stack : 0;
+    view->header->fork_ms = copy ? copy->ms : 0;
     adopt_tables(parent);
     if (n_conns > 1 && cw_ledger_reserve(CW_SECTION_CONNS, 1, n_conns - 1) == 0) {
         view->header->sections[CW_SECTION_CONNS].used = n_conns;

@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -46,18 +47,26 @@ bool cw_kernel_is_tcp(int fd, uint8_t *ret_family, uint8_t *ret_protocol)
 
 bool cw_kernel_tcp_info(int fd, struct cw_sock *ret)
 {
-    struct tcp_info info;
-    socklen_t len = sizeof info;
-    memset(&info, 0, sizeof info);
+    union {
+        struct tcp_info known; /* libc's ends earlier */
+        struct {
+            unsigned char before[120];
+            uint64_t bytes_acked, bytes_received; /* struct tcp_info in the kernel's <linux/tcp.h> */
+        } more;
+    } answer;
+    socklen_t len = sizeof answer;
+    memset(&answer, 0, sizeof answer);
     if (!cw_kernel_may(CW_MAY_GETSOCKOPT))
         return false;
-    if (cw_sys(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+    if (cw_sys(SYS_getsockopt, fd, IPPROTO_TCP, TCP_INFO, &answer, &len) != 0)
         return false;
+    const struct tcp_info info = answer.known;
     ret->state = info.tcpi_state;
     ret->has_info = true;
     ret->last_ack_recv_ms = info.tcpi_last_ack_recv;
     ret->last_data_sent_ms = info.tcpi_last_data_sent;
     ret->unacked = info.tcpi_unacked;
+    ret->connected_once = answer.more.bytes_acked || answer.more.bytes_received;
     ret->has_queues = info.tcpi_state == TCP_LISTEN;
     if (ret->has_queues) {
         ret->recv_q = info.tcpi_unacked;
@@ -114,6 +123,15 @@ static void name_to(const struct sockaddr_storage *name, uint32_t len, uint8_t a
     }
 }
 
+uint16_t cw_kernel_local_port(int fd)
+{
+    struct sockaddr_storage name;
+    uint8_t address[16];
+    uint16_t port = 0;
+    name_to(&name, cw_kernel_name(fd, false, &name), address, &port);
+    return port;
+}
+
 bool cw_kernel_sock(int fd, struct cw_sock *ret)
 {
     memset(ret, 0, sizeof *ret);
@@ -159,4 +177,22 @@ int cw_kernel_each_fd(void (*each)(void *ctx, int fd), void *ctx)
     }
     cw_sys(SYS_close, dir);
     return (int)got;
+}
+
+bool cw_kernel_fds_raise(struct rlimit *ret_before)
+{
+    long probe = cw_sys(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
+    if (probe >= 0)
+        cw_sys(SYS_close, probe);
+    if (probe != -EMFILE || cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, ret_before) != 0)
+        return false;
+    struct rlimit more = {.rlim_cur = ret_before->rlim_cur + 16, .rlim_max = ret_before->rlim_max};
+    if (more.rlim_max < more.rlim_cur)
+        more.rlim_max = more.rlim_cur; /* with CAP_SYS_RESOURCE */
+    return cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, &more, NULL) == 0;
+}
+
+void cw_kernel_fds_restore(const struct rlimit *before)
+{
+    cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, before, NULL);
 }

@@ -28,6 +28,9 @@ bool cw_kernel_sock(int fd, struct cw_sock *ret);
 /* The fd's local (peer: remote) address; returns its length, 0 if there is none. */
 uint32_t cw_kernel_name(int fd, bool peer, struct sockaddr_storage *ret);
 
+/* The fd's local port, 0 if it has none. */
+uint16_t cw_kernel_local_port(int fd);
+
 /* Dumps the TCP sockets of this network namespace that are in CLOSE_WAIT (local_port 0: all ports). 0, or negative errno:
  * then nothing can be said. `each` returns non-zero to stop. */
 int cw_kernel_dump_close_wait(uint16_t local_port, int (*each)(void *ctx, const struct cw_sock *sock), void *ctx);
@@ -46,7 +49,24 @@ uint32_t cw_kernel_socket_inode(int fd);
 bool cw_kernel_peek(void *to, const void *from, size_t n);
 
 /* Holds every socket of this process against the kernel (core/truth.h) and judges it with this grace period. Sockets that
- * no hook saw get a record. 0, or negative errno when the kernel may not be asked. One thread at a time. */
-int cw_kernel_check_all(uint32_t grace_ms);
+ * no hook saw get a record. Where some are in CLOSE_WAIT, what threads and epoll sets are doing is asked as well; at: where
+ * a signal has interrupted the calling thread, or NULL. 0, or negative errno when the kernel may not be asked. One thread at
+ * a time. */
+struct cw_interrupted;
+int cw_kernel_check_all(uint32_t grace_ms, const struct cw_interrupted *at);
+
+/* --- parts of that --- */
+
+/* In a process that has used up its fds not even /proc can be opened, and nobody could ask who waits in the queues of its
+ * listeners: allows some more, if none is left, until restored. False: nothing was changed. */
+struct rlimit;
+bool cw_kernel_fds_raise(struct rlimit *ret_before);
+void cw_kernel_fds_restore(const struct rlimit *before);
+
+/* Enters what every thread is doing (k_* of its record), and k_live of the connections in CLOSE_WAIT. */
+void cw_kernel_check_threads(uint32_t now_ms, const struct cw_interrupted *at);
+
+/* Enters what epoll sets hold of the sockets that matter (core/fdinfo.h). */
+void cw_kernel_check_sets(void);
 
 #endif

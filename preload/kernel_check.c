@@ -12,6 +12,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 /* An open socket of this process, and (queue and state) the kernel's word on it. */
 struct owned {
@@ -47,9 +48,23 @@ static void count_fd(void *ctx, int fd)
     ++*(uint32_t *)ctx;
 }
 
+/* The record that fd means, NULL if there is none. */
+static struct cw_conn *record_at(int fd)
+{
+    uint64_t slot = cw_table_slot(&cw_table, fd);
+    return CW_SLOT_KIND(slot) == CW_SLOT_CONN ? &CW_P->view.conns[CW_SLOT_INDEX(slot)] : NULL;
+}
+
+/* Whether what waits at this listener is the parent's to report: it listens as well. */
+static bool parents_listener(const struct check *check, int fd)
+{
+    const struct cw_conn *conn = check->truth.parent_lives ? record_at(fd) : NULL;
+    return conn && CW_GET(conn->origin) == CW_ORIGIN_FORKED;
+}
+
 /* What has to be asked because of this socket: nothing unless its peer has closed or (a listener) somebody waits in its
  * queue, who may have; little if it cannot have leaked, whichever of the ages counts. */
-static enum need need_of(int fd, uint32_t grace_ms)
+static enum need need_of(const struct check *check, int fd)
 {
     struct pollfd ask = {.fd = fd, .events = POLLIN | POLLRDHUP};
     struct cw_sock sock = {0};
@@ -60,8 +75,13 @@ static enum need need_of(int fd, uint32_t grace_ms)
         return NEED_NOTHING;
     if (!(ask.revents & ~POLLIN) && cw_kernel_option(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens) && !listens)
         return NEED_NOTHING;
-    bool young = !listens && sock.protocol != 255 && cw_kernel_tcp_info(fd, &sock) && sock.last_data_sent_ms < grace_ms;
-    return young ? NEED_EACH : NEED_DUMP;
+    if (listens)
+        return parents_listener(check, fd) ? NEED_NOTHING : NEED_DUMP;
+    if (sock.protocol == 255 || !cw_kernel_tcp_info(fd, &sock))
+        return NEED_DUMP;
+    if (sock.state != TCP_CLOSE_WAIT)
+        return NEED_NOTHING;
+    return sock.last_data_sent_ms < check->grace_ms ? NEED_EACH : NEED_DUMP;
 }
 
 static void own_fd(void *ctx, int fd)
@@ -71,7 +91,7 @@ static void own_fd(void *ctx, int fd)
     if (inode && check->n < check->room)
         check->owned[check->n++] = (struct owned){.inode = inode, .fd = fd};
     if (inode && check->need != NEED_DUMP) {
-        enum need need = need_of(fd, check->grace_ms);
+        enum need need = need_of(check, fd);
         if (need > check->need)
             check->need = need;
     }
@@ -174,6 +194,92 @@ static void ask_each(struct check *check, bool mptcp_only)
     }
 }
 
+/* --- listeners, and connections that have failed --- */
+
+#define POLL_FDS 64u
+
+static bool is_listener(const struct cw_conn *conn)
+{
+    return CW_GET(conn->flags) & CW_CONN_LISTENER;
+}
+
+static void listener_flagged(struct check *check, uint32_t at)
+{
+    struct cw_sock sock = {0};
+    if (!cw_kernel_tcp_info(check->owned[at].fd, &sock))
+        return;
+    sock.inode = check->owned[at].inode;
+    cw_truth_listener(&check->truth, check->owned[at].fd, &sock);
+}
+
+/* MPTCP sockets show the state of their first subflow. */
+static bool may_have_failed(const struct cw_conn *conn)
+{
+    return (CW_GET(conn->flags) & (CW_CONN_CONNECTED | CW_CONN_LISTENER)) == CW_CONN_CONNECTED &&
+           !CW_GET(conn->k_state) && CW_GET(conn->protocol) != 255;
+}
+
+/* POLLHUP without POLLRDHUP's CLOSE_WAIT: reset, timed out, or closed in both directions and not by close(). A connect() that
+ * failed leaves the same state. */
+static void hung_up_flagged(struct check *check, uint32_t at)
+{
+    int fds[16];
+    struct cw_sock sock = {0};
+    unsigned n = same_inode(check, at, fds, 16);
+    const struct cw_conn *conn = record_at(check->owned[at].fd);
+    if (!conn || !cw_kernel_tcp_info(fds[0], &sock) || sock.state != TCP_CLOSE)
+        return;
+    if (CW_GET(conn->origin) == CW_ORIGIN_CONNECT && !sock.connected_once)
+        return;
+    cw_truth_failed(&check->truth, fds, n, check->owned[at].inode, cw_kernel_local_port(fds[0]));
+}
+
+/* Polls, for these events, each socket of which the record is `of` interest, and hands those flagged to `flagged`. */
+static void poll_owned(struct check *check, short events, bool (*of)(const struct cw_conn *),
+                       void (*flagged)(struct check *, uint32_t))
+{
+    struct pollfd asked[POLL_FDS];
+    uint32_t at[POLL_FDS], n = 0;
+    if (!cw_kernel_may(CW_MAY_POLL | CW_MAY_GETSOCKOPT))
+        return;
+    for (uint32_t i = 0; i <= check->n; i++) {
+        const struct cw_conn *conn = i < check->n ? record_at(check->owned[i].fd) : NULL;
+        if (conn && of(conn) && (n == 0 || check->owned[i].inode != check->owned[at[n - 1]].inode)) {
+            asked[n] = (struct pollfd){.fd = check->owned[i].fd, .events = events};
+            at[n++] = i;
+        }
+        if (n < POLL_FDS && i < check->n)
+            continue;
+        if (n && cw_sys(SYS_poll, asked, n, 0) > 0)
+            for (uint32_t k = 0; k < n; k++)
+                if (asked[k].revents & (POLLIN | POLLHUP | POLLERR))
+                    flagged(check, at[k]);
+        n = 0;
+    }
+}
+
+/* Without sock_diag: who waits in queues, from /proc. */
+static int read_queued(void *ctx, const struct cw_sock *sock)
+{
+    struct check *check = ctx;
+    cw_truth_queued(&check->truth, sock, 0);
+    return 0;
+}
+
+static void read_queues(struct check *check)
+{
+    uint32_t used = cw_table_used(&cw_table, CW_SECTION_CONNS);
+    for (uint32_t i = 1; i < used; i++) {
+        const struct cw_conn *conn = &CW_P->view.conns[i];
+        if (is_listener(conn) && CW_GET(conn->k_state) == TCP_LISTEN && CW_GET(conn->k_recv_q)) {
+            cw_kernel_read_close_wait(read_queued, check);
+            return;
+        }
+    }
+}
+
+/* --- all of it --- */
+
 static bool any_mptcp(void)
 {
     uint32_t used = cw_table_used(&cw_table, CW_SECTION_CONNS);
@@ -183,10 +289,62 @@ static bool any_mptcp(void)
     return false;
 }
 
-int cw_kernel_check_all(uint32_t grace_ms)
+/* The queues first: a connection that waits belongs to a listener where somebody does. */
+static void begin(struct check *check)
 {
-    if (!cw_kernel_may(0))
-        return -EPERM;
+    cw_truth_begin(&check->truth);
+    poll_owned(check, POLLIN, is_listener, listener_flagged);
+}
+
+static int ask_kernel(struct check *check)
+{
+    begin(check);
+    int failed = check->need == NEED_DUMP ? cw_kernel_dump_close_wait(0, diagnosed, check) : 0;
+    if (failed) {
+        begin(check);
+        CW_OR(CW_P->view.header->flags, CW_HEADER_NO_NETLINK);
+        if (!cw_kernel_may(CW_MAY_GETSOCKOPT)) {
+            failed = cw_kernel_read_close_wait(diagnosed, check);
+            if (failed)
+                return failed;
+        } else {
+            ask_each(check, false);
+            read_queues(check);
+        }
+    } else if (check->need == NEED_EACH) {
+        ask_each(check, false);
+    } else if (check->need == NEED_DUMP && any_mptcp()) {
+        ask_each(check, true);
+    }
+    poll_owned(check, 0, may_have_failed, hung_up_flagged);
+    return 0;
+}
+
+static bool parent_lives(void)
+{
+    const struct cw_ledger *header = CW_P->view.header;
+    if (!(CW_GET(header->flags) & CW_HEADER_FORKED) || !cw_kernel_may(CW_MAY_FILES)) /* getppid was tried with these */
+        return false;
+    int32_t parent = (int32_t)cw_sys(SYS_getppid);
+    return parent == CW_GET(header->ppid) && parent != 1;
+}
+
+/* Judges every record; returns how many sockets are in CLOSE_WAIT. */
+static uint32_t judge_all(uint32_t now_ms, uint32_t grace_ms)
+{
+    uint32_t used = cw_table_used(&cw_table, CW_SECTION_CONNS), n = 0;
+    for (uint32_t i = 1; i < used; i++) {
+        struct cw_conn *conn = &CW_P->view.conns[i];
+        if ((CW_GET(conn->flags) & (CW_CONN_IN_USE | CW_CONN_LATE)) != CW_CONN_IN_USE)
+            continue;
+        cw_leak_judge(conn, now_ms, grace_ms);
+        n += CW_GET(conn->k_state) == TCP_CLOSE_WAIT;
+    }
+    return n;
+}
+
+static int check_all(uint32_t grace_ms, const struct cw_interrupted *at)
+{
     uint32_t fds = 0;
     int failed = cw_kernel_each_fd(count_fd, &fds);
     if (failed < 0) {
@@ -198,7 +356,7 @@ int cw_kernel_check_all(uint32_t grace_ms)
     if (memory < 0 && memory > -4096)
         return (int)memory;
     struct check check = {
-        .truth = {.view = &CW_P->view, .now_ms = cw_now_ms(), .new_conn = new_conn},
+        .truth = {.view = &CW_P->view, .now_ms = cw_now_ms(), .new_conn = new_conn, .parent_lives = parent_lives()},
         .owned = (struct owned *)memory,
         .room = (uint32_t)(bytes / sizeof(struct owned)),
         .grace_ms = grace_ms,
@@ -211,32 +369,30 @@ int cw_kernel_check_all(uint32_t grace_ms)
     if (check.need == NEED_EACH && check.n > EACH_MAX)
         check.need = NEED_DUMP;
     sort_owned(check.owned, check.n);
-    cw_truth_begin(&check.truth);
-    failed = check.need == NEED_DUMP ? cw_kernel_dump_close_wait(0, diagnosed, &check) : 0;
-    if (failed) {
-        cw_truth_begin(&check.truth);
-        CW_OR(CW_P->view.header->flags, CW_HEADER_NO_NETLINK);
-        if (cw_kernel_may(CW_MAY_GETSOCKOPT))
-            ask_each(&check, false);
-        else if ((failed = cw_kernel_read_close_wait(diagnosed, &check)) != 0) {
-            cw_sys(SYS_munmap, memory, bytes);
-            return failed;
-        }
-    } else if (check.need == NEED_EACH) {
-        ask_each(&check, false);
-    } else if (check.need == NEED_DUMP && any_mptcp()) {
-        ask_each(&check, true);
-    }
-    cw_truth_gone(&check.truth, is_socket, NULL);
+    failed = ask_kernel(&check);
+    if (!failed)
+        cw_truth_gone(&check.truth, is_socket, NULL);
     cw_sys(SYS_munmap, memory, bytes);
+    if (failed)
+        return failed;
     CW_ADD(CW_P->view.header->counters[CW_COUNTER_closes_unseen], check.truth.closes_unseen);
-    uint32_t used = cw_table_used(&cw_table, CW_SECTION_CONNS);
-    for (uint32_t i = 1; i < used; i++) {
-        struct cw_conn *conn = &CW_P->view.conns[i];
-        if ((CW_GET(conn->flags) & (CW_CONN_IN_USE | CW_CONN_LATE)) == CW_CONN_IN_USE)
-            cw_leak_judge(conn, check.truth.now_ms, grace_ms);
+    if (judge_all(check.truth.now_ms, grace_ms)) {
+        cw_kernel_check_threads(check.truth.now_ms, at);
+        cw_kernel_check_sets();
     }
     CW_SET(CW_P->view.header->truth, CW_TRUTH_KERNEL);
     CW_SET(CW_P->view.header->truth_ms, check.truth.now_ms);
     return 0;
+}
+
+int cw_kernel_check_all(uint32_t grace_ms, const struct cw_interrupted *at)
+{
+    struct rlimit before;
+    if (!cw_kernel_may(0))
+        return -EPERM;
+    bool raised = cw_kernel_fds_raise(&before);
+    int result = check_all(grace_ms, at);
+    if (raised)
+        cw_kernel_fds_restore(&before);
+    return result;
 }

@@ -133,21 +133,13 @@ int cw_ledger_snapshot(struct cw_view *ret_view)
         snapshot.base = (uint8_t *)ret;
         cw_ledger_each_piece(piece_to_snapshot, &snapshot);
         view.header = (struct cw_ledger *)(void *)snapshot.base;
-        view.slots = (uint64_t *)(void *)(snapshot.base + snapshot.at[CW_SECTION_SLOTS]);
-        view.conns = (struct cw_conn *)(void *)(snapshot.base + snapshot.at[CW_SECTION_CONNS]);
-        view.threads = (struct cw_thread *)(void *)(snapshot.base + snapshot.at[CW_SECTION_THREADS]);
-        view.sets = (struct cw_set *)(void *)(snapshot.base + snapshot.at[CW_SECTION_SETS]);
-        view.stacks = (uint64_t *)(void *)(snapshot.base + snapshot.at[CW_SECTION_STACKS]);
-        view.modules = (struct cw_module *)(void *)(snapshot.base + snapshot.at[CW_SECTION_MODULES]);
-        view.strings = (char *)(snapshot.base + snapshot.at[CW_SECTION_STRINGS]);
+#define CW_X(section, type, field) view.field = (type *)(void *)(snapshot.base + snapshot.at[CW_SECTION_##section]);
+        CW_VIEW_SECTIONS(CW_X)
+#undef CW_X
     }
-    view.n_slots = used[CW_SECTION_SLOTS];
-    view.n_conns = used[CW_SECTION_CONNS];
-    view.n_threads = used[CW_SECTION_THREADS];
-    view.n_sets = used[CW_SECTION_SETS];
-    view.n_stacks = used[CW_SECTION_STACKS];
-    view.n_modules = used[CW_SECTION_MODULES];
-    view.n_strings = used[CW_SECTION_STRINGS];
+#define CW_X(section, type, field) view.n_##field = used[CW_SECTION_##section];
+    CW_VIEW_SECTIONS(CW_X)
+#undef CW_X
     *ret_view = view;
     return 0;
 }

@@ -273,13 +273,7 @@ static void fill_sections(struct cw_ledger *header, struct cw_view *view)
 #define CW_X(name, type, field)                                                                                        \
     view->field = (type *)(void *)(map.base + map.shape.offset[CW_SECTION_##name]);                                    \
     view->n_##field = map.shape.capacity[CW_SECTION_##name];
-    CW_X(SLOTS, uint64_t, slots)
-    CW_X(CONNS, struct cw_conn, conns)
-    CW_X(THREADS, struct cw_thread, threads)
-    CW_X(SETS, struct cw_set, sets)
-    CW_X(STACKS, uint64_t, stacks)
-    CW_X(MODULES, struct cw_module, modules)
-    CW_X(STRINGS, char, strings)
+    CW_VIEW_SECTIONS(CW_X)
 #undef CW_X
 }
 

@@ -12,14 +12,14 @@ const uint32_t cw_section_strides[CW_SECTION_COUNT] = {
 static const struct level {
     uint32_t slots; /* at most */
     uint32_t conns; /* more than slots: sockets closed late, sockets without an fd */
-    uint32_t threads, sets, index, stacks, modules, strings;
+    uint32_t threads, sets, forks, index, stacks, modules, strings;
 } levels[CW_SHAPE_LEVELS] = {
-    {1u << 20, 16384, 32768, 4096, 65536, 1u << 20, 4096, 1u << 20},
-    {1u << 17, 16384, 32768, 4096, 65536, 1u << 20, 4096, 1u << 20},
-    {1u << 15, 8192, 16384, 4096, 65536, 1u << 19, 4096, 1u << 19},
-    {1u << 13, 2048, 4096, 1024, 16384, 1u << 17, 1024, 1u << 17},
-    {1u << 11, 512, 1024, 256, 4096, 1u << 15, 512, 1u << 16},
-    {1u << 10, 256, 256, 64, 1024, 1u << 13, 256, 1u << 15},
+    {1u << 20, 16384, 32768, 4096, 1024, 65536, 1u << 20, 4096, 1u << 20},
+    {1u << 17, 16384, 32768, 4096, 1024, 65536, 1u << 20, 4096, 1u << 20},
+    {1u << 15, 8192, 16384, 4096, 1024, 65536, 1u << 19, 4096, 1u << 19},
+    {1u << 13, 2048, 4096, 1024, 512, 16384, 1u << 17, 1024, 1u << 17},
+    {1u << 11, 512, 1024, 256, 256, 4096, 1u << 15, 512, 1u << 16},
+    {1u << 10, 256, 256, 64, 64, 1024, 1u << 13, 256, 1u << 15},
 };
 
 void cw_shape_make(struct cw_ledger_shape *ret_shape, uint32_t fd_limit, unsigned level)
@@ -33,6 +33,7 @@ void cw_shape_make(struct cw_ledger_shape *ret_shape, uint32_t fd_limit, unsigne
     ret_shape->capacity[CW_SECTION_CONNS] = slots + row->conns;
     ret_shape->capacity[CW_SECTION_THREADS] = row->threads;
     ret_shape->capacity[CW_SECTION_SETS] = row->sets;
+    ret_shape->capacity[CW_SECTION_FORKS] = row->forks;
     ret_shape->capacity[CW_SECTION_STACK_INDEX] = row->index;
     ret_shape->capacity[CW_SECTION_STACKS] = row->stacks;
     ret_shape->capacity[CW_SECTION_MODULES] = row->modules;

@@ -3,6 +3,7 @@
 #include "preload/live.h"
 
 #include "core/diagnose.h"
+#include "core/evidence.h"
 #include "core/frames.h"
 #include "core/out.h"
 #include "preload/kernel.h"
@@ -172,7 +173,8 @@ static bool power_of_ten(uint32_t n)
     return n == 1;
 }
 
-static void say_leak(const struct cw_conn *conn, enum cw_diagnosis_id diagnosis, uint32_t deciding, uint32_t count)
+static void say_leak(const struct cw_conn *conn, enum cw_diagnosis_id diagnosis, const struct cw_decision *decision,
+                     uint32_t count)
 {
     struct work *work = begin_line();
     if (!work)
@@ -186,9 +188,11 @@ static void say_leak(const struct cw_conn *conn, enum cw_diagnosis_id diagnosis,
     cw_out_str(out, cw_diagnoses[diagnosis].id);
     cw_out_str(out, "], opened at ");
     top_frame(work, conn->open_stack);
-    if (deciding) {
-        cw_out_str(out, ", end of stream seen at ");
-        top_frame(work, deciding);
+    if (decision->stack) {
+        cw_out_str(out, ", ");
+        cw_evidence_out_decided(out, diagnosis, decision->call);
+        cw_out_char(out, ' ');
+        top_frame(work, decision->stack);
     }
     cw_out_str(out, "; full report: cwguard report ");
     cw_out_i64(out, CW_P->pid);
@@ -199,18 +203,17 @@ void cw_live_leaked(struct cw_conn *conn, uint32_t now_ms)
 {
     struct cw_facts facts = {
         .view = &CW_P->view, .conn = conn, .now_ms = now_ms, .grace_ms = cw_static.options.grace_ms};
-    uint8_t call;
     enum cw_diagnosis_id diagnosis = cw_diagnose(&facts);
-    uint32_t deciding = cw_diagnosis_stack(diagnosis, conn, &call);
+    struct cw_decision decision = cw_decide(diagnosis, &facts);
     cw_count(CW_COUNTER_reports);
     if (!cw_static.options.live || cw_diagnoses[diagnosis].severity != CW_SEVERITY_ERROR)
         return;
-    uint32_t count = path_raise(path_key(conn, diagnosis, deciding));
+    uint32_t count = path_raise(path_key(conn, diagnosis, decision.stack));
     CW_OR(conn->flags, CW_CONN_ANNOUNCED);
     if (!power_of_ten(count))
         return;
     if (within_rate(now_ms))
-        say_leak(conn, diagnosis, deciding, count);
+        say_leak(conn, diagnosis, &decision, count);
     else
         cw_count(CW_COUNTER_lines_dropped);
 }

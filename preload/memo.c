@@ -190,6 +190,37 @@ bool cw_memo_recall(const struct cw_site *site, uintptr_t stack_end, struct cw_m
     return CW_GET(entry->seq) == seq;
 }
 
+static bool take_places(const struct entry *entry, uint32_t seq, struct cw_memo_places *ret)
+{
+    ret->ip[0] = ACQUIRE(entry->ra);
+    ret->place[0] = 0;
+    ret->depth = ACQUIRE(entry->depth);
+    ret->n = 1;
+    uint32_t n = ACQUIRE(entry->n_checks);
+    for (uint32_t i = 0; i < n && i < checks_per_entry && ret->n < CW_STACK_MAX_FRAMES; i++) {
+        struct check check = take_check(&entry->checks[i]);
+        if (!check.place || (check.place & RELATIVE))
+            continue;
+        ret->ip[ret->n] = check.value;
+        ret->place[ret->n++] = check.place;
+    }
+    return CW_GET(entry->seq) == seq;
+}
+
+bool cw_memo_places(uintptr_t ra, uint32_t epoch, uint32_t id, uint32_t *cursor, struct cw_memo_places *ret)
+{
+    while (entries && *cursor < ENTRIES) {
+        const struct entry *entry = entry_at((*cursor)++);
+        uint32_t seq = ACQUIRE(entry->seq);
+        if ((seq & 1) || ACQUIRE(entry->ra) != ra || ACQUIRE(entry->epoch_id) != ((uint64_t)epoch << 32 | id) ||
+            ACQUIRE(entry->generation) != CW_GET(generation))
+            continue;
+        if (take_places(entry, seq, ret))
+            return true;
+    }
+    return false;
+}
+
 /* Makes an entry ours. */
 static bool lock_entry(struct entry *entry, uint32_t seq)
 {

@@ -40,6 +40,18 @@ void cw_memo_renew(const struct cw_memo_path *path, uint32_t epoch, uint32_t id)
  * address and following from the frames before it by rules that memo.c understands. Returns whether it was kept. */
 bool cw_memo_put(const struct cw_walk *walk, uintptr_t stack_end, uint32_t epoch, uint32_t id);
 
+/* Where the frames of a path lie. */
+struct cw_memo_places {
+    uintptr_t depth; /* from the site's return address to the end of the stack */
+    unsigned n;
+    uintptr_t ip[CW_STACK_MAX_FRAMES];    /* return addresses */
+    uintptr_t place[CW_STACK_MAX_FRAMES]; /* bytes above the site's, which is 0 */
+};
+
+/* The next path, after the *cursor ones looked at so far (0: from the start), that begins at this return address and has this
+ * id under this epoch: the same code may have run at several depths. False: no more. */
+bool cw_memo_places(uintptr_t ra, uint32_t epoch, uint32_t id, uint32_t *cursor, struct cw_memo_places *ret);
+
 /* Forgets every path. */
 void cw_memo_forget(void);
 

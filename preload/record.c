@@ -1,4 +1,4 @@
-/* Recording: what a process and its threads are, and how sockets come and multiply. Transfers and waits: record_io.c. */
+/* Recording: how sockets come and multiply. Transfers and waits: record_io.c; threads: thread.c. */
 #define _GNU_SOURCE
 #include "preload/record.h"
 
@@ -6,17 +6,14 @@
 #include "preload/fork.h"
 #include "preload/kernel.h"
 #include "preload/ledger_file.h"
-#include "preload/probe.h"
 #include "preload/signals.h"
 #include "preload/stack.h"
 #include "preload/start.h"
 #include "preload/sweep.h"
-#include "preload/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <sys/prctl.h>
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
@@ -46,58 +43,6 @@ void cw_count(enum cw_counter counter)
     struct cw_ledger *header = CW_P->view.header;
     if (header)
         CW_ADD(header->counters[counter], 1);
-}
-
-/* --- threads --- */
-
-struct cw_thread *cw_thread_record(uint32_t reference)
-{
-    uint32_t index = CW_THREAD_INDEX(reference);
-    return index ? &CW_P->view.threads[index] : NULL;
-}
-
-/* A record whose thread is gone, when all have been handed out: a few are looked at per call. */
-static uint32_t reuse_thread(void)
-{
-    static uint32_t cursor;
-    uint32_t used = cw_table_used(&cw_table, CW_SECTION_THREADS);
-    for (unsigned tries = 0; used > 1 && tries < 16 && cw_kernel_may(CW_MAY_SIGNALS); tries++) {
-        uint32_t index = 1 + CW_ADD(cursor, 1) % (used - 1);
-        struct cw_thread *thread = &CW_P->view.threads[index];
-        uint32_t generation = CW_GET(thread->generation);
-        if (cw_sys(SYS_tgkill, CW_P->pid, CW_GET(thread->tid), 0) == -ESRCH &&
-            __atomic_compare_exchange_n(&thread->generation, &generation, (generation + 1) & 0xFFFF, false,
-                                        __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-            return index;
-    }
-    cw_count(CW_COUNTER_table_full);
-    return 0;
-}
-
-uint32_t cw_thread_self(uint32_t now_ms)
-{
-    struct cw_tls *tls = &cw_tls;
-    uint32_t epoch = CW_GET(CW_P->epoch);
-    if (tls->epoch == epoch && tls->thread_ref)
-        return tls->thread_ref;
-    uint32_t index = cw_table_new_thread(&cw_table);
-    if (!index)
-        index = reuse_thread();
-    tls->epoch = epoch;
-    tls->wait_ra = 0;
-    tls->tid = cw_kernel_may(0) ? (int32_t)cw_sys(SYS_gettid) : 0;
-    if (!index)
-        return tls->thread_ref = 0;
-    struct cw_thread *thread = &CW_P->view.threads[index];
-    CW_SET(thread->tid, tls->tid);
-    CW_SET(thread->first_ms, now_ms);
-    CW_SET(thread->wait_ms, 0);
-    CW_SET(thread->in_wait, 0);
-    char name[16] = "";
-    if (cw_kernel_may(CW_MAY_CLONE)) /* prctl was tried along with it */
-        cw_sys(SYS_prctl, PR_GET_NAME, name, 0, 0, 0);
-    __builtin_memcpy(thread->name, name, sizeof thread->name);
-    return tls->thread_ref = index | (CW_GET(thread->generation) & 0xFFFF) << 16;
 }
 
 /* --- opening --- */
@@ -176,7 +121,7 @@ void cw_on_socket(const struct cw_site *site, enum cw_call call, int fd, int dom
     uint32_t now_ms = cw_now_ms();
     CW_SET(conn->family, (uint8_t)domain);
     CW_SET(conn->protocol, protocol == IPPROTO_MPTCP ? 255 : IPPROTO_TCP);
-    cw_conn_open(conn, CW_ORIGIN_SOCKET, call, fd, cw_stack_capture(site), cw_thread_self(now_ms), forks_so_far(),
+    cw_conn_open(conn, CW_ORIGIN_SOCKET, call, fd, cw_stack_capture(site), cw_thread_active(now_ms), forks_so_far(),
                  now_ms);
     publish(conn, fd);
 }
@@ -202,9 +147,10 @@ void cw_on_accept(const struct cw_site *site, enum cw_call call, int listener_fd
         errno = saved;
         return;
     }
-    uint32_t now_ms = cw_now_ms(), thread = cw_thread_self(now_ms), stack = fd >= 0 ? cw_stack_capture(site) : 0;
-    struct cw_touch touch = {
-        .call = (uint8_t)call, .result = fd >= 0 ? fd : -errno, .now_ms = now_ms, .thread = thread};
+    uint32_t now_ms = cw_now_ms(), thread = cw_thread_active(now_ms);
+    int32_t result = fd >= 0 ? fd : -errno;
+    uint32_t stack = fd >= 0 || cw_conn_accept_fails(listener, result) ? cw_stack_capture(site) : 0;
+    struct cw_touch touch = {.call = (uint8_t)call, .result = result, .now_ms = now_ms, .thread = thread};
     cw_conn_accepted(listener, &touch, stack);
     if (fd < 0)
         return;
@@ -246,7 +192,7 @@ void cw_on_connect(const struct cw_site *site, int fd, const struct sockaddr *pe
     uint32_t now_ms = cw_now_ms();
     cw_conn_set_peer(conn, peer, len);
     set_local(conn, fd);
-    cw_conn_connected(conn, cw_stack_capture(site), cw_thread_self(now_ms), forks_so_far(), now_ms);
+    cw_conn_connected(conn, cw_stack_capture(site), cw_thread_active(now_ms), forks_so_far(), now_ms);
     connection_opened(CW_COUNTER_connected);
 }
 
@@ -294,7 +240,7 @@ void cw_on_found(const struct cw_site *site, enum cw_origin origin, enum cw_call
     CW_SET(conn->peer_port, sock.peer_port);
     CW_SET(conn->inode, sock.inode);
     uint32_t stack = site ? cw_stack_capture(site) : 0;
-    cw_conn_open(conn, origin, call, fd, stack, cw_thread_self(now_ms), forks_so_far(), now_ms);
+    cw_conn_open(conn, origin, call, fd, stack, cw_thread_active(now_ms), forks_so_far(), now_ms);
     bool listens = sock.state == 10 /* TCP_LISTEN */;
     if (listens)
         CW_OR(conn->flags, CW_CONN_LISTENER);

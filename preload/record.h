@@ -10,6 +10,7 @@
 #include "core/conn.h"
 #include "core/table.h"
 #include "preload/state.h"
+#include "preload/thread.h"
 
 #include <poll.h>
 #include <sys/epoll.h>
@@ -39,10 +40,6 @@ static inline struct cw_conn *cw_known_conn(int fd)
 
 /* Whether this process is recorded and this is not a vfork child: for calls that open something. */
 bool cw_may_open(void);
-
-/* This thread's reference, made at its first touch. */
-uint32_t cw_thread_self(uint32_t now_ms);
-struct cw_thread *cw_thread_record(uint32_t reference);
 
 void cw_count(enum cw_counter counter);
 
@@ -98,9 +95,20 @@ void cw_on_epoll_ctl(const struct cw_site *site, int set, int op, int fd, const 
 /* Around a wait: `begin` before the real call (set: epoll fd, or -1), `end` after it, with what it returned. */
 uint32_t cw_on_wait_begin(int set);
 void cw_on_wait_end(const struct cw_site *site, enum cw_call call, uint32_t set_index, long result);
+/* Around accept, which waits if the listener blocks. */
+void cw_on_accept_begin(void);
+void cw_on_accept_end(const struct cw_site *site, enum cw_call call, int listener, int result);
 void cw_on_poll(const struct cw_site *site, enum cw_call call, const struct pollfd *fds, nfds_t n, int result);
-void cw_on_select(const struct cw_site *site, enum cw_call call, int n, const fd_set *asked, const fd_set *in,
-                  int result);
+
+/* Around select: what it is asked to watch, before it overwrites the sets, and what they hold afterwards. */
+enum cw_fd_sets { CW_FDS_IN, CW_FDS_OUT, CW_FDS_EXCEPT, CW_FDS_COUNT };
+struct cw_selecting {
+    int n; /* fds below this are in the sets; 0: nothing is to be recorded */
+    fd_set *sets[CW_FDS_COUNT];
+    fd_set asked[CW_FDS_COUNT];
+};
+void cw_on_select_begin(struct cw_selecting *selecting, int n, fd_set *in, fd_set *out, fd_set *except);
+void cw_on_select_end(const struct cw_site *site, enum cw_call call, const struct cw_selecting *selecting, int result);
 
 /* --- the rest --- */
 void cw_on_shutdown(const struct cw_site *site, int fd, int how, int result);

@@ -1,4 +1,4 @@
-/* Recording: transfers, and waits for them. */
+/* Recording: transfers, and interest in them. Waits: record_wait.c. */
 #define _GNU_SOURCE
 #include "preload/record.h"
 
@@ -32,7 +32,7 @@ void cw_record_in(const struct cw_site *site, enum cw_call call, struct cw_conn 
         .transfer = (uint8_t)transfer,
         .result = saturated(result),
         .now_ms = now_ms,
-        .thread = cw_thread_self(now_ms),
+        .thread = cw_thread_active(now_ms),
     };
     note_place(site, conn);
     if (cw_conn_in(conn, &touch)) {
@@ -45,7 +45,7 @@ void cw_record_out(const struct cw_site *site, enum cw_call call, struct cw_conn
 {
     uint32_t now_ms = cw_now_ms();
     struct cw_touch touch = {
-        .call = (uint8_t)call, .result = saturated(result), .now_ms = now_ms, .thread = cw_thread_self(now_ms)};
+        .call = (uint8_t)call, .result = saturated(result), .now_ms = now_ms, .thread = cw_thread_active(now_ms)};
     note_place(site, conn);
     cw_conn_out(conn, &touch);
 }
@@ -109,8 +109,7 @@ static void sent(const struct cw_site *site, int fd)
     struct cw_conn *conn = cw_known_conn(fd);
     if (!conn)
         return;
-    CW_OR(conn->flags, CW_CONN_SCM_SENT);
-    CW_SET(conn->copy_stack, cw_stack_capture(site));
+    cw_conn_passed_on(conn, cw_stack_capture(site), cw_now_ms());
 }
 
 void cw_on_recvmsg(const struct cw_site *site, enum cw_call call, int fd, long result, const struct msghdr *msg,
@@ -178,7 +177,7 @@ void cw_on_splice(const struct cw_site *site, int in, int out, size_t n, long re
         cw_record_out(site, CW_CALL_splice, conn, result);
 }
 
-/* --- waiting --- */
+/* --- epoll sets --- */
 
 /* The set's index, its record made if this fd was not known to be one; 0 if it cannot be had. */
 static uint32_t set_of(int fd)
@@ -219,82 +218,5 @@ void cw_on_epoll_ctl(const struct cw_site *site, int set, int op, int fd, const 
         return;
     uint32_t now_ms = cw_now_ms();
     cw_conn_ctl(conn, op, op == EPOLL_CTL_DEL || !event ? 0 : event->events, set, set_of(set), cw_stack_capture(site),
-                cw_thread_self(now_ms), now_ms);
-}
-
-uint32_t cw_on_wait_begin(int set)
-{
-    if (!CW_GET(CW_P->live))
-        return 0;
-    uint64_t slot = set >= 0 ? cw_known(set) : 0;
-    uint32_t index = CW_SLOT_KIND(slot) == CW_SLOT_SET ? CW_SLOT_INDEX(slot) : 0;
-    if (cw_vforked())
-        return 0;
-    if (cw_tls.epoch == CW_GET(CW_P->epoch) && cw_tls.thread_ref) {
-        struct cw_thread *thread = cw_thread_record(cw_tls.thread_ref);
-        CW_SET(thread->waiting_set, index);
-        CW_SET(thread->in_wait, 1);
-    }
-    return index;
-}
-
-void cw_on_wait_end(const struct cw_site *site, enum cw_call call, uint32_t set_index, long result)
-{
-    if (!CW_GET(CW_P->live) || cw_vforked())
-        return;
-    uint32_t now_ms = cw_now_ms(), reference = cw_thread_self(now_ms);
-    if (cw_tls.wait_ra != site->ra || cw_tls.wait_sp != site->ra_at) {
-        cw_tls.wait_stack = cw_stack_capture(site);
-        cw_tls.wait_ra = site->ra;
-        cw_tls.wait_sp = site->ra_at;
-    }
-    struct cw_thread *thread = cw_thread_record(reference);
-    if (thread) {
-        CW_SET(thread->in_wait, 0);
-        CW_SET(thread->wait_ms, now_ms);
-        CW_SET(thread->wait_call, (uint8_t)call);
-        CW_SET(thread->wait_res, (uint32_t)(result < 0 ? -errno : (int)result));
-        CW_SET(thread->wait_stack, cw_tls.wait_stack);
-    }
-    if (set_index) {
-        struct cw_set *set = &CW_P->view.sets[set_index];
-        if (result > 0) {
-            CW_SET(set->return_ms, now_ms);
-            CW_SET(set->return_stack, cw_tls.wait_stack);
-            CW_SET(set->return_thread, reference);
-        } else {
-            CW_SET(set->idle_ms, now_ms);
-        }
-    }
-    cw_sweep_maybe(now_ms);
-}
-
-static void polled(const struct cw_site *site, enum cw_call call, int fd, unsigned revents, uint32_t now_ms)
-{
-    struct cw_conn *conn = cw_known_conn(fd);
-    if (conn && cw_conn_polled(conn, call, revents, now_ms))
-        cw_conn_event_stack(conn, cw_stack_capture(site));
-}
-
-/* The array was read and written by the kernel just now, so it can be read here (result >= 0). */
-void cw_on_poll(const struct cw_site *site, enum cw_call call, const struct pollfd *fds, nfds_t n, int result)
-{
-    if (!CW_GET(CW_P->live) || result < 0)
-        return;
-    uint32_t now_ms = cw_now_ms();
-    for (nfds_t i = 0; i < n; i++)
-        if (fds[i].fd >= 0)
-            polled(site, call, fds[i].fd, (unsigned)(unsigned short)fds[i].revents, now_ms);
-}
-
-/* asked: what the caller waited to read from, as it was before the call; in: what is ready now. */
-void cw_on_select(const struct cw_site *site, enum cw_call call, int n, const fd_set *asked, const fd_set *in,
-                  int result)
-{
-    if (!CW_GET(CW_P->live) || result < 0 || !asked)
-        return;
-    uint32_t now_ms = cw_now_ms();
-    for (int fd = 0; fd < n && fd < FD_SETSIZE; fd++)
-        if (FD_ISSET(fd, asked))
-            polled(site, call, fd, in && FD_ISSET(fd, in) ? POLLIN : 0, now_ms);
+                cw_thread_active(now_ms), now_ms);
 }

@@ -41,8 +41,9 @@ static void wait_for_end(void)
         cw_sys(SYS_nanosleep, &pause, 0);
 }
 
-static void on_signal(int sig)
+static void on_signal(int sig, siginfo_t *info, void *ucontext)
 {
+    (void)info;
     int saved = errno;
     uint32_t ending = CW_GET(CW_P->ending);
     if (ending == (uint32_t)cw_sys(SYS_gettid) && !CW_GET(CW_P->ended))
@@ -51,14 +52,19 @@ static void on_signal(int sig)
         wait_for_end();
     /* A vfork child shares the handler and the memory, not the process: nothing may be touched there. */
     if (CW_GET(CW_P->live) ? (pid_t)cw_sys(SYS_getpid) == CW_P->pid : true)
-        cw_end(CW_END_SIGNAL, sig);
+        cw_end_signal(sig, ucontext);
     die_of(sig);
     errno = saved;
 }
 
+static bool is_ours(const struct sigaction *action)
+{
+    return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == on_signal;
+}
+
 bool cw_signals_is_ours(sighandler_t handler)
 {
-    return handler == on_signal;
+    return (void (*)(void))handler == (void (*)(void))on_signal;
 }
 
 static size_t place_of(int sig)
@@ -76,7 +82,7 @@ static bool wanted(int sig)
 
 void cw_signals_show(int sig, struct sigaction *old)
 {
-    if (old->sa_handler == on_signal && wanted(sig))
+    if (is_ours(old) && wanted(sig))
         *old = replaced[place_of(sig)];
 }
 
@@ -87,8 +93,8 @@ static void install(int sig)
         return;
     replaced[place_of(sig)] = old;
     memset(&ours, 0, sizeof ours);
-    ours.sa_handler = on_signal;
-    ours.sa_flags = SA_ONSTACK | SA_RESTART;
+    ours.sa_sigaction = on_signal;
+    ours.sa_flags = SA_ONSTACK | SA_RESTART | SA_SIGINFO;
     sigfillset(&ours.sa_mask);
     CW_REAL(sigaction)(sig, &ours, NULL);
 }
@@ -114,7 +120,7 @@ void cw_signals_remove(void)
     memset(&dfl, 0, sizeof dfl);
     dfl.sa_handler = SIG_DFL;
     for (size_t i = 0; i < sizeof watched / sizeof watched[0]; i++)
-        if (CW_REAL(sigaction)(watched[i], NULL, &old) == 0 && old.sa_handler == on_signal)
+        if (CW_REAL(sigaction)(watched[i], NULL, &old) == 0 && is_ours(&old))
             CW_REAL(sigaction)(watched[i], &dfl, NULL);
     errno = saved;
 }

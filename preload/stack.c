@@ -259,6 +259,16 @@ uint32_t cw_stack_capture(const struct cw_site *site)
 
 /* --- the rest --- */
 
+uint32_t cw_stack_enter(const uintptr_t *ip, unsigned n, bool truncated)
+{
+    return n ? record(ip, n, truncated ? CW_STACK_TRUNCATED : 0) : 0;
+}
+
+uint32_t cw_stack_epoch(void)
+{
+    return epoch_now();
+}
+
 /* The first walk makes the walker's own tables and its pipe (fenced); here, not in a signal handler. It also shows
  * that it works: a walker that does not find our caller is no use. */
 static __attribute__((noinline)) bool works(const struct cw_walker *walker)

@@ -25,6 +25,12 @@ void cw_stack_forked(bool threaded);
 /* Code has been unloaded (dlclose returned): forgets every memo entry, lets modules be looked up anew. */
 void cw_stack_code_unloaded(void);
 
+/* The id of a stack made elsewhere: n return addresses, innermost first; 0 when the ledger is full. */
+uint32_t cw_stack_enter(const uintptr_t *ip, unsigned n, bool truncated);
+
+/* The epoch under which the memo knows the ids of this process's ledger. */
+uint32_t cw_stack_epoch(void);
+
 /* Bytes left of the stack we are on, looked for up to enough_bytes; a guess where the program's filter forbids to ask. */
 size_t cw_stack_left(size_t enough_bytes);
 

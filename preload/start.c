@@ -196,6 +196,7 @@ __attribute__((constructor)) static void load(void)
         cw_stack_init();
         cw_reporter_init();
         cw_fork_init();
+        cw_thread_init();
         cw_end_init();
         cw_static.disabled = 0;
         cw_kernel_each_fd(inherit, NULL);

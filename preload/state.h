@@ -59,7 +59,7 @@ struct cw_static {
 
 struct cw_tls {
     uint32_t epoch;      /* of cw_process when the rest was filled in */
-    uint32_t thread_ref; /* CW_THREAD_*; 0 not yet */
+    uint32_t thread_ref; /* CW_THREAD_*: own_ref, or 0 when the next touch has something to put right (thread.c) */
     int32_t tid;
     uint32_t
         maybe_vfork; /* enum cw_maybe_vfork, or-ed: set by vfork and clone, cleared by the process that owns the memory */
@@ -67,9 +67,12 @@ struct cw_tls {
                                handler is noticed because a later stack pointer lies above it */
     uintptr_t wait_ra, wait_sp; /* key of the last wait's stack */
     uint32_t wait_stack;
-    uint32_t in_daemon; /* inside daemon(): the parent of its fork ends without a word */
-    void *fork_copy;    /* between the prepare and the parent handler of a fork */
-    uint64_t spare[6];  /* stack capture's own: see preload/stack.h */
+    uint32_t in_daemon;  /* inside daemon(): the parent of its fork ends without a word */
+    void *fork_copy;     /* between the prepare and the parent handler of a fork */
+    uint32_t own_ref;    /* CW_THREAD_* in this epoch; 0 not yet */
+    uint32_t fork_stack; /* where fork was called from, while inside it; 0 unknown */
+    uint32_t fork_seq;   /* what the fork that this thread is in, or was in last, raised the counter to */
+    uint64_t spare[6];   /* stack capture's own: see preload/stack.h */
 };
 _Static_assert(sizeof(struct cw_tls) <= 128, "thread-local memory must fit the static TLS surplus");
 

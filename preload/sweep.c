@@ -3,6 +3,7 @@
 #include "preload/sweep.h"
 
 #include "core/leak.h"
+#include "core/truth.h"
 #include "preload/close.h"
 #include "preload/kernel.h"
 #include "preload/live.h"
@@ -29,6 +30,10 @@ bool cw_sweep_ask(struct cw_conn *conn, int fd, uint32_t now_ms)
         return false;
     if (CW_GET(conn->protocol) == 255 && info.state == TCP_ESTABLISHED && (CW_GET(conn->k_flags) & CW_K_RDHUP))
         info.state = TCP_CLOSE_WAIT; /* MPTCP: its own state does not tell (docs/architecture.md) */
+    /* A connect() that failed never was a connection. */
+    bool never = CW_GET(conn->origin) == CW_ORIGIN_CONNECT && !info.connected_once;
+    if (info.state == TCP_CLOSE && (never || cw_truth_shut_down(conn)))
+        info.state = 0;
     uint8_t k = (uint8_t)(CW_GET(conn->k_flags) & CW_K_RDHUP);
     if (info.unacked)
         k |= CW_K_UNACKED;

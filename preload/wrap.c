@@ -2,6 +2,7 @@
  * the real call is in wrap_*.c. */
 #define _GNU_SOURCE
 #include "preload/end.h"
+#include "preload/fork.h"
 #include "preload/probe.h"
 #include "preload/wraps.h"
 
@@ -99,6 +100,17 @@ CW_EXPORT int prctl(int option, ...)
     int r = CW_REAL(prctl)(option, a[0], a[1], a[2], a[3]);
     if (filters)
         cw_end_filter_after(before, r == 0);
+    return r;
+}
+
+/* The handlers run inside (fork.c). _Fork and raw clones run none, and change nothing here either. */
+CW_EXPORT pid_t fork(void)
+{
+    struct cw_site site = CW_SITE();
+    struct cw_forking forking;
+    cw_fork_begin(&forking, &site);
+    pid_t r = CW_REAL(fork)();
+    cw_fork_end(&forking, r);
     return r;
 }
 

@@ -1,9 +1,6 @@
 /* Wrappers of transfers and waits that do more than one thing after the real call. */
 #define _GNU_SOURCE
-#include "preload/kernel.h"
 #include "preload/wraps.h"
-
-#include <string.h>
 
 ssize_t cw_wrap_read(const struct cw_site *site, int fd, void *buf, size_t n)
 {
@@ -86,36 +83,25 @@ int cw_wrap___ppoll_chk(const struct cw_site *site, struct pollfd *fds, nfds_t n
     return after_poll(site, CW_CALL_ppoll, fds, n, CW_REAL(__ppoll_chk)(fds, n, timeout, mask, room));
 }
 
-/* What select is asked to watch, before it overwrites the set. An address that cannot be read must come back as EFAULT, not
- * fault here: the kernel copies it (to itself, by way of a call that reads our memory for us). */
-static const fd_set *remember(fd_set *asked, int n, const fd_set *in)
-{
-    if (!in || n <= 0 || n > FD_SETSIZE || !CW_GET(CW_P->live))
-        return NULL;
-    size_t bytes = ((size_t)n + 63) / 64 * 8;
-    memset(asked, 0, sizeof *asked);
-    return cw_kernel_peek(asked, in, bytes) ? asked : NULL;
-}
-
 int cw_wrap_select(const struct cw_site *site, int n, fd_set *in, fd_set *out, fd_set *except, struct timeval *timeout)
 {
-    fd_set asked;
-    const fd_set *was = remember(&asked, n, in);
+    struct cw_selecting selecting;
+    cw_on_select_begin(&selecting, n, in, out, except);
     cw_on_wait_begin(-1);
     int r = CW_REAL(select)(n, in, out, except, timeout);
     cw_on_wait_end(site, CW_CALL_select, 0, r);
-    cw_on_select(site, CW_CALL_select, n, was, in, r);
+    cw_on_select_end(site, CW_CALL_select, &selecting, r);
     return r;
 }
 
 int cw_wrap_pselect(const struct cw_site *site, int n, fd_set *in, fd_set *out, fd_set *except,
                     const struct timespec *timeout, const sigset_t *mask)
 {
-    fd_set asked;
-    const fd_set *was = remember(&asked, n, in);
+    struct cw_selecting selecting;
+    cw_on_select_begin(&selecting, n, in, out, except);
     cw_on_wait_begin(-1);
     int r = CW_REAL(pselect)(n, in, out, except, timeout, mask);
     cw_on_wait_end(site, CW_CALL_pselect, 0, r);
-    cw_on_select(site, CW_CALL_pselect, n, was, in, r);
+    cw_on_select_end(site, CW_CALL_pselect, &selecting, r);
     return r;
 }

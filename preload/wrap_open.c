@@ -37,6 +37,7 @@ static void accepted(const struct cw_site *site, enum cw_call call, int listener
             len = 0;
     }
     cw_on_accept(site, call, listener, fd, peer, len);
+    cw_on_accept_end(site, call, listener, fd);
 }
 
 /* The caller's room, before the call overwrites it. An unreadable pointer makes the call fail with EFAULT; it must not
@@ -54,6 +55,7 @@ int cw_wrap_accept(const struct cw_site *site, int fd, struct sockaddr *address,
     struct asked_address asked;
     ask_address(&asked, fd, address, len);
     socklen_t room = room_of(address, len);
+    cw_on_accept_begin();
     int r = CW_REAL(accept)(fd, asked.address, asked.len);
     accepted(site, CW_CALL_accept, fd, r, &asked, room);
     return r;
@@ -64,6 +66,7 @@ int cw_wrap_accept4(const struct cw_site *site, int fd, struct sockaddr *address
     struct asked_address asked;
     ask_address(&asked, fd, address, len);
     socklen_t room = room_of(address, len);
+    cw_on_accept_begin();
     int r = CW_REAL(accept4)(fd, asked.address, asked.len, flags);
     accepted(site, CW_CALL_accept4, fd, r, &asked, room);
     return r;

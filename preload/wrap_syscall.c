@@ -78,10 +78,6 @@ static void after_open(const struct cw_site *site, const struct raw *raw, long r
     case SYS_socketpair:
         cw_on_other_fds(PTR(const int *, raw->d), r == 0 ? 2 : 0);
         break;
-    case SYS_accept:
-    case SYS_accept4:
-        cw_on_accept(site, raw->nr == SYS_accept ? CW_CALL_accept : CW_CALL_accept4, FD(raw->a), FD(r), NULL, 0);
-        break;
     case SYS_connect:
         cw_on_connect(site, FD(raw->a), PTR(const struct sockaddr *, raw->b), (uint32_t)raw->c, FD(r));
         break;
@@ -108,6 +104,18 @@ static void after_open(const struct cw_site *site, const struct raw *raw, long r
     default:
         break;
     }
+}
+
+/* A function of its own: the sets take 400 bytes of stack, which no other call should need. */
+static __attribute__((noinline)) long selects(const struct cw_site *site, const struct raw *raw, enum cw_call call)
+{
+    struct cw_selecting selecting;
+    cw_on_select_begin(&selecting, FD(raw->a), PTR(fd_set *, raw->b), PTR(fd_set *, raw->c), PTR(fd_set *, raw->d));
+    cw_on_wait_begin(-1);
+    long r = real(raw);
+    cw_on_wait_end(site, call, 0, r);
+    cw_on_select_end(site, call, &selecting, FD(r));
+    return r;
 }
 
 /* Calls that wait: also recorded before. */
@@ -137,11 +145,19 @@ static bool waits(const struct cw_site *site, const struct raw *raw, long *ret)
         call = CW_CALL_ppoll;
         break;
     case SYS_select:
-        call = CW_CALL_select;
-        break;
+        *ret = selects(site, raw, CW_CALL_select);
+        return true;
     case SYS_pselect6:
-        call = CW_CALL_pselect;
-        break;
+        *ret = selects(site, raw, CW_CALL_pselect);
+        return true;
+    case SYS_accept:
+    case SYS_accept4:
+        cw_on_accept_begin();
+        *ret = real(raw);
+        call = raw->nr == SYS_accept ? CW_CALL_accept : CW_CALL_accept4;
+        cw_on_accept(site, call, FD(raw->a), FD(*ret), NULL, 0);
+        cw_on_accept_end(site, call, FD(raw->a), FD(*ret));
+        return true;
     default:
         return false;
     }

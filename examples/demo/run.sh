@@ -15,11 +15,11 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' HUP INT TERM
 
-# Serves $connections connections with examples/forgotten-close-epoll/$1, ends the server; its stderr is in $scratch/$1.
+# Serves $connections connections with examples/eof-not-closed-epoll/$1, ends the server; its stderr is in $scratch/$1.
 serve() {
     mkfifo "$scratch/$1.out"
     CWGUARD_OPTIONS=exit_grace=0:verbosity=0 LD_PRELOAD="$build/libcwguard.so" \
-        "$build/examples/forgotten-close-epoll/$1" 0 >"$scratch/$1.out" 2>"$scratch/$1" &
+        "$build/examples/eof-not-closed-epoll/$1" 0 >"$scratch/$1.out" 2>"$scratch/$1" &
     server=$!
     # Opened once and held: the server must not meet a closed pipe.
     exec 3<"$scratch/$1.out"

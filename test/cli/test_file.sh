@@ -33,7 +33,7 @@ check "nothing was written elsewhere" test ! -e elsewhere
 run "$tool" report never.cwg
 check "never swept: said" says err "before its sockets were checked"
 
-"$maker" file new.cwg version=2
+"$maker" file new.cwg version=3
 run "$tool" report new.cwg
 check "a newer ledger" is "$rc" 2
 check "a newer ledger: said" says err "newer than this tool"

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -416,6 +417,20 @@ PASS(syscall)
     return f(SYS_close, dup(0)) + (f(SYS_getpid) == getpid()) * 10;
 }
 
+FAIL(fork)
+{
+    IN_CHILD(struct rlimit none = {0}; setrlimit(RLIMIT_NPROC, &none); /* root has to become a user to meet it */
+             if (geteuid() == 0 && syscall(SYS_setresuid, 65534, 65534, 65534)) syscall(SYS_exit_group, 90);
+             child = f(); if (child == 0) syscall(SYS_exit_group, 0); syscall(SYS_exit_group, child < 0 ? errno : 91));
+}
+PASS(fork)
+{
+    int status = 0;
+    pid_t child = f();
+    if (child == 0)
+        syscall(SYS_exit_group, 7);
+    return waitpid(child, &status, 0) == child ? status : -1;
+}
 FAIL(vfork)
 {
     (void)f;

@@ -24,7 +24,7 @@ check_dir core include core
 check_dir preload include core preload
 check_dir cli include core cli
 
-pure='arpa/inet|assert|elf|endian|errno|inttypes|limits|linux/[a-z_/]*|netinet/[a-z]*|stdarg|stdbool|stddef|stdint|string|sys/epoll|sys/socket|poll'
+pure='arpa/inet|assert|elf|endian|errno|inttypes|limits|linux/[a-z_/]*|netinet/[a-z]*|stdarg|stdbool|stddef|stdint|string|sys/epoll|sys/socket|sys/syscall|poll'
 for f in core/*.c core/*.h; do
     [ -f "$f" ] || continue
     out=$(grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*<' "$f" | grep -vE "<($pure)\.h>") &&

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Usage: gen-docs.sh TOOL DIR CC
-# Writes DIR/options.md (from core/options.inc, by the tool), DIR/hooks.md (from preload/hooks.inc, by the preprocessor) and
-# DIR/man/cwguard.7 (docs/man/cwguard.7 with its options and diagnoses made anew).
+# Writes DIR/options.md (from core/options.inc) and DIR/diagnoses.md (from core/diagnoses.inc and the names of the examples),
+# both by the tool, DIR/hooks.md (from preload/hooks.inc, by the preprocessor) and DIR/man/cwguard.7 (docs/man/cwguard.7 with
+# its options and diagnoses made anew).
 set -eu
 tool=$1
 dir=$2
@@ -9,6 +10,9 @@ cc=$3
 
 "$tool" help options --markdown >"$dir/options.md.new"
 mv "$dir/options.md.new" "$dir/options.md"
+
+"$tool" explain --markdown examples/*/ >"$dir/diagnoses.md.new"
+mv "$dir/diagnoses.md.new" "$dir/diagnoses.md"
 
 # Headings are the table's own one-line comments; rows are asked for as strings.
 stringed() {

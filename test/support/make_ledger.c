@@ -39,6 +39,7 @@ static const struct {
     [CW_SECTION_CONNS] = {sizeof(struct cw_conn), 65536},
     [CW_SECTION_THREADS] = {sizeof(struct cw_thread), 64},
     [CW_SECTION_SETS] = {sizeof(struct cw_set), 64},
+    [CW_SECTION_FORKS] = {sizeof(struct cw_fork), 64},
     [CW_SECTION_STACK_INDEX] = {4, 1024},
     [CW_SECTION_STACKS] = {8, 131072},
     [CW_SECTION_MODULES] = {sizeof(struct cw_module), 64},

@@ -41,6 +41,7 @@ struct fixture *fixture_new(uint32_t conns)
                                      .conns = zeroed(conns + 1, sizeof(struct cw_conn)),
                                      .threads = zeroed(FIXTURE_THREADS, sizeof(struct cw_thread)),
                                      .sets = zeroed(FIXTURE_SETS, sizeof(struct cw_set)),
+                                     .forks = zeroed(FIXTURE_FORKS, sizeof(struct cw_fork)),
                                      .stacks = zeroed(STACKS_WORDS, sizeof(uint64_t)),
                                      .modules = zeroed(FIXTURE_MODULES, sizeof(struct cw_module)),
                                      .strings = zeroed(STRINGS_BYTES, 1),
@@ -48,15 +49,18 @@ struct fixture *fixture_new(uint32_t conns)
                                      .n_conns = conns + 1,
                                      .n_threads = FIXTURE_THREADS,
                                      .n_sets = FIXTURE_SETS,
+                                     .n_forks = FIXTURE_FORKS,
                                      .n_stacks = STACKS_WORDS,
                                      .n_modules = FIXTURE_MODULES,
                                      .n_strings = STRINGS_BYTES};
     fixture->resolver = (struct cw_resolver){fixture, resolve};
-    fixture->n_strings = fixture->n_stacks = fixture->n_threads = fixture->n_modules = fixture->n_conns = 1;
+    fixture->n_strings = fixture->n_stacks = fixture->n_threads = fixture->n_sets = 1;
+    fixture->n_modules = fixture->n_conns = 1;
 
     memcpy(header->magic, CW_LEDGER_MAGIC, sizeof(header->magic));
     header->version = CW_LEDGER_VERSION;
-    header->sections[CW_SECTION_CONNS].used = 1;
+    header->sections[CW_SECTION_CONNS].used = header->sections[CW_SECTION_THREADS].used = 1;
+    header->sections[CW_SECTION_FORKS].capacity = FIXTURE_FORKS;
     header->pid = 4242;
     header->ppid = 1;
     header->start_real_ns = UINT64_C(1795317036) * 1000000000; /* 2026-11-22T03:10:36Z */
@@ -78,6 +82,7 @@ void fixture_free(struct fixture *fixture)
     free(fixture->view.conns);
     free(fixture->view.threads);
     free(fixture->view.sets);
+    free(fixture->view.forks);
     free(fixture->view.stacks);
     free(fixture->view.modules);
     free(fixture->view.strings);
@@ -132,7 +137,27 @@ uint32_t fixture_thread(struct fixture *fixture, int tid, const char *name)
     thread->generation = 3;
     thread->tid = tid;
     memcpy(thread->name, name, strnlen(name, sizeof(thread->name)));
+    fixture->header.sections[CW_SECTION_THREADS].used = fixture->n_threads;
     return index | 3u << 16;
+}
+
+uint16_t fixture_set(struct fixture *fixture, int fd)
+{
+    uint32_t index = fixture->n_sets++;
+
+    if (index >= fixture->view.n_sets)
+        abort();
+    fixture->view.sets[index] = (struct cw_set){.flags = 1, .fd = fd, .refs = 1};
+    return (uint16_t)index;
+}
+
+struct cw_fork *fixture_fork(struct fixture *fixture, uint32_t thread, uint32_t ms)
+{
+    uint32_t seq = (uint32_t)++fixture->header.counters[CW_COUNTER_forks];
+    struct cw_fork *fork = &fixture->view.forks[seq % FIXTURE_FORKS];
+
+    *fork = (struct cw_fork){.seq = seq, .ms = ms, .thread = thread};
+    return fork;
 }
 
 void fixture_symbol(struct fixture *fixture, uint64_t frame, const char *function, const char *file, uint32_t line)
@@ -170,6 +195,23 @@ struct cw_conn *fixture_conn(struct fixture *fixture, uint32_t open_ms)
     fixture->header.counters[CW_COUNTER_connections]++;
     fixture->header.counters[CW_COUNTER_accepted]++;
     return conn;
+}
+
+struct cw_conn *fixture_listener(struct fixture *fixture, uint32_t open_ms)
+{
+    struct cw_conn *listener = fixture_conn(fixture, open_ms);
+
+    listener->flags = CW_CONN_IN_USE | CW_CONN_LISTENER;
+    listener->origin = CW_ORIGIN_SOCKET;
+    listener->open_call = CW_CALL_socket;
+    memset(listener->peer, 0, sizeof(listener->peer));
+    listener->peer_port = 0;
+    listener->k_flags = CW_K_QUEUES;
+    listener->k_recv_q = 3;
+    listener->k_send_q = 128;
+    fixture->header.counters[CW_COUNTER_connections]--;
+    fixture->header.counters[CW_COUNTER_accepted]--;
+    return listener;
 }
 
 void fixture_close_wait(struct cw_conn *conn, uint32_t now_ms, uint32_t fin_age_ms, uint32_t sent_age_ms)

@@ -158,16 +158,151 @@ static void test_delivered_events(void **state)
 {
     (void)state;
     struct cw_conn conn = opened(CW_ORIGIN_ACCEPT);
-    assert_false(cw_conn_polled(&conn, CW_CALL_poll, 0, 100));
+    assert_false(cw_conn_polled(&conn, CW_CALL_poll, POLLIN, 0, 5, 100));
     assert_true(conn.flags & CW_CONN_POLLED);
-    assert_true(cw_conn_polled(&conn, CW_CALL_poll, POLLIN | POLLRDHUP, 200));
-    assert_false(cw_conn_polled(&conn, CW_CALL_poll, POLLIN | POLLRDHUP, 300)); /* level-triggered: again and again */
+    assert_true(cw_conn_polled(&conn, CW_CALL_poll, POLLIN, POLLIN | POLLRDHUP, 5, 200));
+    assert_false(
+        cw_conn_polled(&conn, CW_CALL_poll, POLLIN, POLLIN | POLLRDHUP, 5, 300)); /* level-triggered: again and again */
     assert_int_equal(conn.event_ms, 200);
     assert_int_equal(conn.fin_ms, 200);
     assert_int_equal(conn.event_mask, POLLIN | POLLRDHUP);
     in(&conn, 5, 0, 400); /* looked at: the next delivery is a new one */
     assert_int_equal(conn.event_ms, 0);
-    assert_true(cw_conn_polled(&conn, CW_CALL_select, POLLIN, 500));
+    assert_true(cw_conn_polled(&conn, CW_CALL_select, POLLIN, POLLIN, 5, 500));
+}
+
+static void test_poll_interest(void **state)
+{
+    (void)state;
+    struct cw_conn conn = opened(CW_ORIGIN_ACCEPT);
+    cw_conn_polled(&conn, CW_CALL_poll, POLLOUT | POLLRDHUP, POLLOUT, 8, 100);
+    assert_int_equal(conn.poll_mask, POLLOUT | POLLRDHUP);
+    assert_int_equal(conn.ctl_thread, 8);
+    assert_int_equal(conn.event_ms, 0); /* room to write is not what a read would follow */
+    cw_conn_polled(&conn, CW_CALL_select, POLLIN, 0, 9, 200);
+    assert_int_equal(conn.poll_mask, POLLIN);
+    assert_int_equal(conn.ctl_thread, 9);
+    cw_conn_ctl(&conn, EPOLL_CTL_ADD, EPOLLIN, 4, 2, 31, 5, 300);
+    cw_conn_polled(&conn, CW_CALL_poll, POLLPRI, 0, 9, 400);
+    assert_int_equal(conn.poll_mask, POLLPRI);
+    assert_int_equal(conn.ctl_thread, 5); /* epoll_ctl's own */
+    cw_conn_ctl(&conn, EPOLL_CTL_DEL, 0, 4, 2, 31, 6, 500);
+    cw_conn_polled(&conn, CW_CALL_poll, POLLIN, 0, 9, 600);
+    assert_int_equal(conn.ctl_thread, 6);
+}
+
+static void touch_by(struct cw_conn *conn, uint32_t thread, bool write)
+{
+    struct cw_touch touch = {.call = CW_CALL_recv, .result = 1, .now_ms = 100, .thread = thread};
+    if (write)
+        cw_conn_out(conn, &touch);
+    else
+        cw_conn_in(conn, &touch);
+}
+
+static void test_shared_by_threads(void **state)
+{
+    (void)state;
+    struct cw_conn conn = opened(CW_ORIGIN_ACCEPT);
+    touch_by(&conn, 5, false); /* who opened it does not count */
+    touch_by(&conn, 5, true);
+    assert_false(conn.flags & CW_CONN_SHARED);
+    assert_int_equal(conn.touch_thread, 5);
+    touch_by(&conn, 6, true);
+    assert_true(conn.flags & CW_CONN_SHARED);
+    assert_int_equal(conn.touch_thread, 6);
+    touch_by(&conn, 6, false);
+    assert_true(conn.flags & CW_CONN_SHARED); /* for good */
+    conn = opened(CW_ORIGIN_ACCEPT);
+    touch_by(&conn, 0, false); /* no room for its record at first */
+    touch_by(&conn, 5, false);
+    assert_false(conn.flags & CW_CONN_SHARED);
+    touch_by(&conn, 0, false); /* 5 is on record, so this is another */
+    assert_true(conn.flags & CW_CONN_SHARED);
+}
+
+static void test_gaps_between_writes(void **state)
+{
+    (void)state;
+    struct cw_conn conn = opened(CW_ORIGIN_ACCEPT);
+    out(&conn, 10, 1000);
+    out(&conn, 10, 9000); /* before the end of stream: of no interest */
+    in(&conn, 0, 0, 10000);
+    out(&conn, 10, 15000); /* the first since */
+    assert_int_equal(conn.out_gap_ds, 0);
+    out(&conn, 10, 15001);
+    assert_int_equal(conn.out_gap_ds, 1); /* rounded up */
+    out(&conn, 10, 15301);
+    assert_int_equal(conn.out_gap_ds, 3);
+    out(&conn, 10, 15602);
+    assert_int_equal(conn.out_gap_ds, 4);
+    out(&conn, 10, 15702);
+    assert_int_equal(conn.out_gap_ds, 4); /* the longest */
+    out(&conn, -EPIPE, 99000);
+    assert_int_equal(conn.out_gap_ds, 4); /* did not get through */
+    out(&conn, 10, 98999);                /* another thread's clock, read a moment before */
+    assert_int_equal(conn.out_gap_ds, 4);
+    out(&conn, 10, 98999 + 65535 * 100 + 1);
+    assert_int_equal(conn.out_gap_ds, UINT16_MAX);
+}
+
+static void accepted(struct cw_conn *listener, enum cw_call call, int32_t result, uint32_t now_ms, uint32_t stack)
+{
+    struct cw_touch touch = {.call = (uint8_t)call, .result = result, .now_ms = now_ms, .thread = 5};
+    cw_conn_accepted(listener, &touch, stack);
+}
+
+static void test_accepts(void **state)
+{
+    (void)state;
+    static const int failures[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    for (unsigned i = 0; i < sizeof failures / sizeof *failures; i++) {
+        struct cw_conn listener = opened(CW_ORIGIN_SOCKET);
+        int32_t failure = -failures[i];
+        accepted(&listener, CW_CALL_accept4, 7, 100, 41);
+        assert_int_equal(listener.in_first_res, 7);
+        accepted(&listener, CW_CALL_accept, -EAGAIN, 200, 0);
+        assert_int_equal(listener.in_last_res, -EAGAIN);
+        assert_int_equal(listener.touch_stack, 41);
+        assert_false(cw_conn_accept_fails(&listener, -EAGAIN));
+        assert_true(cw_conn_accept_fails(&listener, failure));
+        accepted(&listener, CW_CALL_accept, failure, 300, 42);
+        assert_false(cw_conn_accept_fails(&listener, failure)); /* the second has no stack of its own */
+        accepted(&listener, CW_CALL_accept, failure, 400, 0);
+        accepted(&listener, CW_CALL_accept4, -EAGAIN, 500, 0);
+        accepted(&listener, CW_CALL_accept4, -ECONNABORTED, 600, 0);
+        assert_int_equal(listener.in_last_res, failure);
+        assert_int_equal(listener.in_last_ms, 600);
+        assert_int_equal(listener.in_call, CW_CALL_accept);
+        assert_int_equal(listener.touch_stack, 42);
+        accepted(&listener, CW_CALL_accept4, 8, 700, 43);
+        assert_int_equal(listener.in_last_res, 8);
+        assert_int_equal(listener.in_call, CW_CALL_accept4);
+        assert_int_equal(listener.touch_stack, 43);
+        assert_int_equal(listener.in_first_ms, 100);
+        assert_int_equal(listener.touch_thread, 5);
+    }
+}
+
+static void test_accept_has_looked_at_what_was_delivered(void **state)
+{
+    (void)state;
+    struct cw_conn listener = opened(CW_ORIGIN_SOCKET);
+    assert_true(cw_conn_polled(&listener, CW_CALL_poll, POLLIN, POLLIN, 5, 100));
+    accepted(&listener, CW_CALL_accept, 7, 200, 41);
+    assert_int_equal(listener.event_ms, 0);
+}
+
+static void test_passed_on(void **state)
+{
+    (void)state;
+    struct cw_conn conn = opened(CW_ORIGIN_ACCEPT);
+    cw_conn_passed_on(&conn, 51, 300);
+    assert_true(conn.flags & CW_CONN_SCM_SENT);
+    assert_false(conn.flags & CW_CONN_COPIED);
+    assert_int_equal(conn.copy_stack, 51);
+    assert_int_equal(conn.copy_close_ms, 300);
+    assert_int_equal(conn.copy_close_stack, 0);
 }
 
 static void test_shutdown_halves(void **state)
@@ -237,6 +372,12 @@ int main(void)
         cmocka_unit_test(test_same_place),
         cmocka_unit_test(test_interest),
         cmocka_unit_test(test_delivered_events),
+        cmocka_unit_test(test_poll_interest),
+        cmocka_unit_test(test_shared_by_threads),
+        cmocka_unit_test(test_gaps_between_writes),
+        cmocka_unit_test(test_accepts),
+        cmocka_unit_test(test_accept_has_looked_at_what_was_delivered),
+        cmocka_unit_test(test_passed_on),
         cmocka_unit_test(test_shutdown_halves),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_forked_keeps_what_it_is),

@@ -128,6 +128,8 @@ static void test_leak(void **state)
     struct cw_conn *listener = fixture_conn(f, 500);
     listener->flags = CW_CONN_IN_USE | CW_CONN_LISTENER;
     listener->in_last_ms = 90000;
+    listener->family = 10; /* as the oldest one's */
+    memset(listener->local, 0, sizeof(listener->local));
     listener->in_last_res = -24;
 
     char *json = render(f, &options);

@@ -160,6 +160,8 @@ static void test_two_groups_unnamed(void **state)
     conn->family = 10;
     memcpy(conn->local, (uint8_t[16]){[15] = 1}, 16);
     memcpy(conn->peer, (uint8_t[16]){[15] = 1}, 16);
+    conn->flags |= CW_CONN_POLLED;
+    conn->polled_ms = NOW - 1000;
     fixture_close_wait(conn, NOW, 5000, 5000);
     for (int i = 0; i < 4; i++) {
         conn = fixture_conn(f, 0);
@@ -179,9 +181,8 @@ static void test_two_groups_unnamed(void **state)
         "LEAK 1  4 sockets in CLOSE_WAIT, oldest 3 s, newest 3 s                                     [untracked]\n"
         "  The peer closed; the socket was opened by a route that cwguard does not see (raw system call, io_uring).\n"
         "  allocated where no hook was: opened unseen\n"
-        "  evidence   end of stream not seen; no write seen; no read seen; never seen in an epoll, poll or select "
-        "set;\n"
-        "             Recv-Q not known; opened unseen\n"
+        "  evidence   end of stream not seen; never seen in an epoll, poll or select set; Recv-Q not known;\n"
+        "             opened unseen\n"
         "  sockets    fd 17   10.0.0.1:8080 -- 10.0.0.2:50002   3 s\n"
         "             fd 18   10.0.0.1:8080 -- 10.0.0.2:50003   3 s\n"
         "             fd 19   10.0.0.1:8080 -- 10.0.0.2:50004   3 s\n"
@@ -193,8 +194,7 @@ static void test_two_groups_unnamed(void **state)
         "  allocated by socket at\n"
         "    #0  plugin.so+0x1234  (build-id a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1)\n"
         "    (only the caller is known)\n"
-        "  evidence   end of stream not seen; no write seen; no read seen; never seen in an epoll, poll or select "
-        "set;\n"
+        "  evidence   end of stream not seen; no write seen; no read seen; last in a poll or select set 1 s ago;\n"
         "             Recv-Q 1: only the FIN is unread; connected 92 s ago\n"
         "  sockets    fd 16   [::1]:8080 -> [::1]:50001   5 s\n"
         "  Recv-Q     1 (1 socket)\n"
@@ -260,13 +260,60 @@ static void test_never_accepted(void **state)
     assert_non_null(strstr(text, "its listener is closed"));
     free(text);
 
-    struct cw_conn *listener = fixture_conn(f, 500);
-    listener->flags = CW_CONN_IN_USE | CW_CONN_LISTENER | CW_CONN_WATCHED;
+    struct cw_conn *listener = fixture_listener(f, 500);
+    listener->flags |= CW_CONN_WATCHED | CW_CONN_WAS_WATCHED;
     listener->fd = 3;
     listener->epoll_fd = 4;
-    listener->in_last_ms = NOW - 60000;
+    listener->epoll_mask = EPOLLIN;
+    listener->in_first_ms = listener->in_last_ms = NOW - 60000;
+    listener->in_last_res = 19;
+    listener->in_call = CW_CALL_accept4;
     text = render(f, CW_LATE_NOTE, false);
-    assert_non_null(strstr(text, "  evidence   listener fd 3 is in epoll set 4; last accept 60 s ago; Recv-Q 1:"));
+    assert_non_null(strstr(text, "  evidence   listener fd 3 in epoll set 4 with EPOLLIN; its acceptor is elsewhere;\n"
+                                 "             8 closed by their peers, 3 waiting in all, of at most 128; "
+                                 "last accept 60 s ago returned fd 19;\n"
+                                 "             thread not known; Recv-Q 1: only the FIN is unread\n"));
+    assert_non_null(
+        strstr(text, "\n  next       find out why the accepting thread does not come back; the listener was set up "
+                     "in accept_client (server.c:118); more: "));
+    listener->in_last_res = -24;
+    free(text);
+    text = render(f, CW_LATE_NOTE, false);
+    assert_non_null(strstr(text, "; accept fails;\n"));
+    assert_non_null(strstr(text, "last accept 60 s ago failed with EMFILE;"));
+    assert_non_null(strstr(text, "\n  next       make room for fds: accept4 fails; the listener was set up "));
+    free(text);
+    fixture_free(f);
+}
+
+/* Connections that have failed stand apart, and are no CLOSE_WAIT. */
+static void test_failed(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(10);
+    struct server server = server_symbols(f);
+
+    for (uint32_t i = 0; i < 2; i++) {
+        struct cw_conn *conn = fixture_conn(f, 1000);
+        conn->open_stack = server.accept;
+        fixture_close_wait(conn, NOW, 40000, 40000);
+        conn->k_state = 7;
+        conn->flags |= CW_CONN_IN_FAILED;
+        conn->in_last_ms = conn->in_first_ms = NOW - 40000 - i * 1000;
+        conn->in_last_res = -104;
+        conn->in_call = CW_CALL_recv;
+        conn->touch_stack = server.eof;
+    }
+    char *text = render(f, CW_LATE_NOTE, false);
+    assert_non_null(strstr(text, "\nFAILED: these connections were reset or timed out and are still open; "
+                                 "no CLOSE_WAIT any more\n"
+                                 "ERROR 1  2 sockets in CLOSE, not used, oldest 41 s, newest 40 s "));
+    assert_non_null(strstr(text, "[error-not-closed]\n"));
+    assert_non_null(strstr(text, "\n  last used by recv at\n    #0  on_readable "));
+    assert_non_null(strstr(text, "it failed with ECONNRESET"));
+    assert_non_null(strstr(text, "\n  next       close() it where recv fails: on_readable (server.c:164); more: "));
+    assert_non_null(strstr(text, "\nSUMMARY: cwguard: no sockets left in CLOSE_WAIT, 2 failed and not closed by "
+                                 "1 code path\n"));
     free(text);
     fixture_free(f);
 }
@@ -332,9 +379,13 @@ static void test_hostile_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_documented_report), cmocka_unit_test(test_clean),
-        cmocka_unit_test(test_closed_late),       cmocka_unit_test(test_two_groups_unnamed),
-        cmocka_unit_test(test_never_accepted),    cmocka_unit_test(test_colour),
+        cmocka_unit_test(test_documented_report),
+        cmocka_unit_test(test_clean),
+        cmocka_unit_test(test_closed_late),
+        cmocka_unit_test(test_two_groups_unnamed),
+        cmocka_unit_test(test_never_accepted),
+        cmocka_unit_test(test_failed),
+        cmocka_unit_test(test_colour),
         cmocka_unit_test(test_hostile_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -200,6 +200,131 @@ static void test_queued_belongs_to_a_listener(void **state)
     assert_int_equal(cw_truth_queued(&check, &sock, 0), 0); /* nobody here listens on it */
 }
 
+static struct cw_conn *listening(int fd, uint32_t stack)
+{
+    struct cw_conn *conn = known(fd, 0);
+    conn->flags = CW_CONN_IN_USE | CW_CONN_LISTENER;
+    conn->open_stack = stack;
+    return conn;
+}
+
+static void with_queue(struct cw_truth_check *check, int fd, uint32_t waiting)
+{
+    struct cw_sock sock = {.state = TCP_LISTEN, .has_queues = true, .recv_q = waiting, .send_q = 128, .inode = 77};
+    cw_truth_listener(check, fd, &sock);
+}
+
+static void test_a_listeners_queue_is_entered(void **state)
+{
+    (void)state;
+    struct cw_conn *listener = listening(3, 17), *conn = known(4, 50000);
+    struct cw_truth_check check = begin();
+    with_queue(&check, 3, 5);
+    with_queue(&check, 4, 5); /* no listener of ours */
+    assert_int_equal(listener->k_recv_q, 5);
+    assert_int_equal(listener->k_send_q, 128);
+    assert_int_equal(listener->k_state, TCP_LISTEN);
+    assert_int_equal(listener->k_flags, CW_K_QUEUES);
+    assert_int_equal(listener->k_ms, NOW);
+    assert_int_equal(listener->inode, 77);
+    assert_int_equal(conn->k_state, 0);
+}
+
+/* Several listeners on one port: nobody waits in the first, so it is the second's; if somebody waits in both it is not known. */
+static void test_queued_behind_several_listeners(void **state)
+{
+    (void)state;
+    listening(3, 17);
+    listening(4, 18);
+    struct cw_truth_check check = begin();
+    with_queue(&check, 3, 0);
+    with_queue(&check, 4, 2);
+    struct cw_sock sock = said(50000, 0);
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 1);
+    assert_int_equal(made->view.conns[3].open_stack, 18);
+    check = begin();
+    with_queue(&check, 3, 1);
+    with_queue(&check, 4, 2);
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 1);
+    assert_int_equal(made->view.conns[4].open_stack, 0);
+    check = begin();
+    with_queue(&check, 3, 0);
+    with_queue(&check, 4, 0);
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 0); /* another process's, on the same port */
+}
+
+static void test_queued_at_the_listeners_address(void **state)
+{
+    (void)state;
+    struct cw_conn *listener = listening(3, 17);
+    memcpy(listener->local, (const uint8_t[]){127, 0, 0, 1}, 4);
+    struct cw_truth_check check = begin();
+    struct cw_sock sock = said(50000, 0);
+    memcpy(sock.local, (const uint8_t[]){127, 0, 0, 2}, 4);
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 0);
+    sock.local[3] = 1;
+    sock.family = AF_INET6;
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 0);
+    sock.family = AF_INET;
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 1);
+}
+
+/* What waits at an inherited listener is the parent's to report, as long as there is a parent. */
+static void test_queued_is_reported_by_the_parent(void **state)
+{
+    (void)state;
+    struct cw_conn *listener = listening(3, 17);
+    listener->origin = CW_ORIGIN_FORKED;
+    struct cw_truth_check check = begin();
+    struct cw_sock sock = said(50000, 0);
+    check.parent_lives = true;
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 0);
+    check.parent_lives = false;
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 1);
+    listener->origin = CW_ORIGIN_SOCKET;
+    check.parent_lives = true;
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 1);
+}
+
+/* A connection in state CLOSE has lost its remote address: that is no sign of another socket. */
+static void test_failed_connections(void **state)
+{
+    (void)state;
+    struct cw_conn *conn = known(5, 50000), *copied = known(9, 50001), *fresh = known(6, 0), *other = known(7, 50002),
+                   *leaked = known(8, 50003);
+    const int fds[] = {4, 9}, five = 5, six = 6, seven = 7, eight = 8, ten = 10;
+    fresh->flags = CW_CONN_IN_USE; /* a socket() that was never connected */
+    other->inode = 70;
+    copied->inode = 90;
+    conn->epoll_fd = 3;
+    struct cw_truth_check check = begin();
+    struct cw_sock sock = said(50003, 80);
+    cw_truth_fd(&check, eight, &sock);
+    assert_true(cw_truth_failed(&check, &five, 1, 50, 80));
+    assert_true(cw_truth_failed(&check, fds, 2, 90, 0));
+    assert_false(cw_truth_failed(&check, &six, 1, 60, 80));
+    assert_false(cw_truth_failed(&check, &seven, 1, 71, 80)); /* another socket behind the number */
+    assert_false(cw_truth_failed(&check, &eight, 1, 80, 80)); /* it has said CLOSE_WAIT */
+    assert_false(cw_truth_failed(&check, &ten, 1, 100, 80));  /* no record */
+    assert_int_equal(conn->k_state, TCP_CLOSE);
+    assert_int_equal(conn->k_ms, NOW);
+    assert_int_equal(conn->inode, 50);
+    assert_int_equal(conn->peer_port, 50000);
+    assert_int_equal(copied->k_state, TCP_CLOSE);
+    assert_int_equal(copied->fd, 4);
+    assert_int_equal(copied->refs, 2);
+    assert_int_equal(leaked->k_state, TCP_CLOSE_WAIT);
+    assert_int_equal(check.closes_unseen, 0);
+    assert_false((conn->flags | other->flags | copied->flags) & CW_CONN_GONE);
+    conn->inode = 0;
+    check = begin();
+    assert_false(cw_truth_failed(&check, &five, 1, 51, 81)); /* another local port */
+    conn->flags |= CW_CONN_SHUT_WR;
+    assert_false(cw_truth_failed(&check, &five, 1, 50, 80)); /* both ends have said goodbye */
+    conn->flags |= CW_CONN_IN_FAILED;
+    assert_true(cw_truth_failed(&check, &five, 1, 50, 80));
+}
+
 /* Killed: what hooks saw after the last check counts, unless they saw its end as well. */
 static void test_by_hooks(void **state)
 {
@@ -313,6 +438,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unseen_socket_without_room, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_mapped_address_is_the_same, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_queued_belongs_to_a_listener, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_listeners_queue_is_entered, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_queued_behind_several_listeners, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_queued_at_the_listeners_address, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_queued_is_reported_by_the_parent, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_failed_connections, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_by_hooks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_close_then_reuse, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failed_close_is_undone, set_up, tear_down),

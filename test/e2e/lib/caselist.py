@@ -22,6 +22,8 @@ KEYS = {
     # what is expected
     'leaks': (int, 0, 'sockets in CLOSE_WAIT at the ends, by ss (all processes of the case together)'),
     'reported': (int, -1, 'sockets that the reports list, where it is not `leaks`'),
+    'queued': (int, 0, 'sockets in CLOSE_WAIT in accept queues, by ss; each is reported once. -1: some'),
+    'errors': (int, 0, 'sockets that the reports list as failed and not closed'),
     'late': (int, 0, 'sockets closed late'),
     'unseen': (int, 0, 'totals.closes_unseen of all reports together'),
     'diag': (str, '', 'ID:N,...: sockets per diagnosis'),

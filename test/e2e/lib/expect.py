@@ -78,8 +78,13 @@ def dead_report(case, shim):
     return outputs[0]
 
 
-def addresses(report):
-    return {(connection['local'], connection['peer']) for _, connection in sections(report, 'leaks')}
+def leaks(report, queued=False):
+    """(group, connection) of the sockets that the process has, or of those that wait to be accepted."""
+    return [pair for pair in sections(report, 'leaks') if (pair[0]['diagnosis'] == 'never-accepted') == queued]
+
+
+def addresses(report, queued=False):
+    return {(connection['local'], connection['peer']) for _, connection in leaks(report, queued)}
 
 
 def check_against_ss(case, shim, reports):
@@ -99,18 +104,45 @@ def check_against_ss(case, shim, reports):
                 raise Failure(f'no report of process {pid}, which has by ss {sorted(ends)}')
             same(f'sockets of process {pid} (first: ss, second: the report)', sorted(ends),
                  sorted(addresses(seen[pid])))
-            for _, connection in sections(seen[pid], 'leaks'):
+            for _, connection in leaks(seen[pid]):
                 fds = ends[(connection['local'], connection['peer'])]
                 if connection['fd'] not in fds:
                     raise Failure(f'{connection["local"]} is fd {fds} by ss, but {connection["fd"]} in the report')
-        strangers = [pid for pid, report in seen.items() if pid not in inside and sections(report, 'leaks')]
+        strangers = [pid for pid, report in seen.items() if pid not in inside and leaks(report)]
         if strangers:
             raise Failure(f'reports of processes that never came to an end: {strangers}')
         wanted = case.leaks
     else:
         wanted = case.reported
-    listed = sum(len(sections(report, 'leaks')) for report in reports)
+    listed = sum(len(leaks(report)) for report in reports)
     same('number of leaked sockets (first: expected, second: listed)', wanted, listed)
+
+
+def check_queues(case, shim, reports):
+    """What waits in accept queues belongs to no process: all of it is listed, once, and without an fd."""
+    pairs = [pair for report in reports for pair in leaks(report, queued=True)]
+    same('queued sockets (first: ss, second: the reports)', sorted(set().union(*shim.queues.values())),
+         sorted((connection['local'], connection['peer']) for _, connection in pairs))
+    if case.queued >= 0:
+        same('queued sockets (first: expected, second: listed)', case.queued, len(pairs))
+    elif not pairs:
+        raise Failure('no queued socket is listed')
+    fds = {connection['fd'] for _, connection in pairs}
+    if fds - {None}:
+        raise Failure(f'sockets in a queue have fds in the report: {fds}')
+
+
+def check_errors(case, shim, reports):
+    """Sockets listed as failed are open sockets of the process that ss does not list."""
+    inside = {shim.inner[pid]: fds for pid, fds in shim.unlisted.items()}
+    for report in reports:
+        for _, connection in sections(report, 'errors'):
+            pid = report['process']['pid']
+            if connection['fd'] not in inside.get(pid, ()) or connection['state'] != 'CLOSE':
+                raise Failure(f'listed as failed: {connection}; in no list of the kernel: {inside}')
+        same('totals.errors', len(sections(report, 'errors')), report['totals']['errors'])
+    same('sockets listed as failed (first: expected)', case.errors,
+         sum(len(sections(report, 'errors')) for report in reports))
 
 
 def check_details(case, reports):
@@ -118,7 +150,7 @@ def check_details(case, reports):
         totals = report['totals']
         errors = len(sections(report, 'leaks'))
         same('totals.leaked + totals.notes and the connections listed', totals['leaked'] + totals['notes'], errors)
-        same('totals.close_wait and leaked + notes + settling', totals['close_wait'],
+        same('totals.close_wait + queued and leaked + notes + settling', totals['close_wait'] + totals['queued'],
              totals['leaked'] + totals['notes'] + totals['settling'])
         if report['truth'] != case.truth:
             raise Failure(f'truth is {report["truth"]}, expected {case.truth}')
@@ -127,9 +159,9 @@ def check_details(case, reports):
             ended = report['ended']
             got = ended['signal'] if how in ('signal', 'killed') else ended['status']
             same('ended', (how, number), (ended['how'], str(got) if number else ''))
-        for group in report['leaks'] + report['closed_late']:
+        for group in report['leaks'] + report['errors'] + report['closed_late']:
             same('count of a group and its connections', group['count'], len(group['connections']))
-    pairs = [pair for report in reports for pair in sections(report, 'leaks')]
+    pairs = [pair for report in reports for name in ('leaks', 'errors') for pair in sections(report, name)]
     wants = (('diag', lambda group: group['diagnosis']), ('origin', lambda group: group['origin']['call']),
              ('deciding', lambda group: (group['deciding'] or {}).get('call')))
     for key, of in wants:
@@ -179,5 +211,7 @@ def all_of(case, bare, shim):
     elif case.out != 'nowhere':
         reports = read_reports(case, shim)
         check_against_ss(case, shim, reports)
+        check_queues(case, shim, reports)
+        check_errors(case, shim, reports)
         check_details(case, reports)
     check_ledgers(case, shim)

@@ -40,6 +40,12 @@ def close_wait_rows(owners=True):
     return rows
 
 
+def all_ends():
+    """{(local, peer)} of every TCP socket that ss lists, TIME-WAIT apart."""
+    out = subprocess.run(['ss', '-tanH', 'exclude', 'time-wait'], capture_output=True, text=True, check=True).stdout
+    return {(plain(words[3]), plain(words[4])) for words in (line.split() for line in out.splitlines())}
+
+
 def close_wait_of(pid):
     """{(local, peer): [fd, ...]} of one process."""
     found = {}
@@ -48,6 +54,38 @@ def close_wait_of(pid):
         if fds:
             found[(local, peer)] = fds
     return found
+
+
+def queued_for(pid):
+    """{(local, peer)} in CLOSE_WAIT that belong to no fd, on the local ports that the process listens on."""
+    out = subprocess.run(['ss', '-tlnpH'], capture_output=True, text=True, check=True).stdout
+    ports = set()
+    for line in out.splitlines():
+        words = line.split(None, 5)
+        if len(words) > 5 and any(int(owner) == pid for owner, _ in USER.findall(words[5])):
+            ports.add(words[3].rpartition(':')[2])
+    return {(local, peer) for local, peer, users, _ in close_wait_rows()
+            if not users and local.rpartition(':')[2] in ports}
+
+
+def unlisted_sockets_of(pid):
+    """The fds of sockets that no table of the kernel lists: TCP sockets in state CLOSE, bound or not."""
+    listed = set()
+    for table, column in (('tcp', 9), ('tcp6', 9), ('udp', 9), ('udp6', 9), ('unix', 6), ('netlink', 9), ('packet', 8)):
+        try:
+            with open(f'/proc/{pid}/net/{table}', encoding='ascii', errors='replace') as file:
+                listed |= {words[column] for words in (line.split() for line in file) if len(words) > column}
+        except OSError:
+            continue
+    fds = set()
+    for entry in os.listdir(f'/proc/{pid}/fd'):
+        try:
+            match = re.fullmatch(r'socket:\[(\d+)\]', os.readlink(f'/proc/{pid}/fd/{entry}'))
+        except OSError:
+            continue
+        if match and match.group(1) not in listed:
+            fds.add(int(entry))
+    return fds
 
 
 def plain(address):

@@ -7,7 +7,7 @@ import struct
 
 from process import Failure
 
-VERSION, CONNS = 1, 1
+VERSION, CONNS = 2, 1
 IN_USE, LATE = 1 << 0, 1 << 13
 FD_OFFSET = 168  # struct cw_conn.fd
 

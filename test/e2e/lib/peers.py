@@ -2,10 +2,11 @@
 the victim. A victim asks for what it needs by a line on its control channel; a method below answers each."""
 import os
 import socket
+import struct
 import threading
 import time
 
-from kernel import close_wait_rows, plain, ss_address, wait_until
+from kernel import all_ends, close_wait_rows, plain, ss_address, wait_until
 
 FAMILIES = {'4': (socket.AF_INET, '127.0.0.1'), '6': (socket.AF_INET6, '::1'), 'mapped': (socket.AF_INET, '127.0.0.1')}
 
@@ -87,6 +88,16 @@ class Peers:
             ends.add((ss_address(client.getpeername()), ss_address(client.getsockname())))
             client.shutdown(socket.SHUT_WR)
         self._wait_close_wait(ends)
+        return 'ok'
+
+    def reset(self):
+        """Ends every client's connection by a RST; answers once the victim's ends are in no list of the kernel."""
+        ends = set()
+        for client in self.clients:
+            ends.add((plain(ss_address(client.getpeername())), ss_address(client.getsockname())))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+            client.close()
+        wait_until(f'the end of {sorted(ends)}', lambda: not ends & all_ends())
         return 'ok'
 
     def bye(self):

@@ -11,7 +11,7 @@ import kernel
 import steps
 from peers import Peers
 
-PEER_REQUESTS = ('connect', 'serve', 'accept', 'send', 'recv', 'fin', 'halfclose', 'bye', 'age', 'hammer')
+PEER_REQUESTS = ('connect', 'serve', 'accept', 'send', 'recv', 'fin', 'halfclose', 'reset', 'bye', 'age', 'hammer')
 
 
 class Failure(Exception):
@@ -27,6 +27,7 @@ class Run:
         self.marker = f'E2E_ID={context.run_id}-{case.name}-{"shim" if shim else "bare"}'
         self.peers = Peers()
         self.ends, self.tables, self.threads, self.children = {}, {}, {}, {}
+        self.queues, self.unlisted = {}, {}  # per pid: kernel.queued_for, kernel.unlisted_sockets_of
         self.inner = {}  # pid as we know it: as the victim knows itself
         self.at_end = []
         self.output = []
@@ -98,6 +99,8 @@ class Run:
     def _photograph(self, pid):
         self.ends[pid] = kernel.close_wait_of(pid)
         self.tables[pid] = kernel.fd_table(pid)
+        self.queues[pid] = kernel.queued_for(pid)
+        self.unlisted[pid] = kernel.unlisted_sockets_of(pid)
         self.threads[pid] = kernel.status_field(pid, 'Threads')
         self.children[pid] = kernel.children_of(pid)
 

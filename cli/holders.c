@@ -1,0 +1,205 @@
+#include "cli/holders.h"
+
+#include "cli/proc.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct search {
+    struct cw_holders *holders;
+    uint32_t *inodes; /* wanted, sorted */
+    size_t n_inodes;
+    uint32_t room;
+    int64_t end_ms;
+};
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int by_inode_pid_fd(const void *a, const void *b)
+{
+    const struct cw_holder *x = a, *y = b;
+
+    if (x->inode != y->inode)
+        return x->inode < y->inode ? -1 : 1;
+    if (x->pid != y->pid)
+        return x->pid < y->pid ? -1 : 1;
+    return (x->fd > y->fd) - (x->fd < y->fd);
+}
+
+static int gather_inodes(struct search *search, const struct cw_view *view)
+{
+    uint32_t used = view->header->sections[CW_SECTION_CONNS].used;
+
+    search->inodes = malloc(((size_t)view->n_conns + 1) * sizeof *search->inodes);
+    if (!search->inodes)
+        return -ENOMEM;
+    for (uint32_t i = 1; i < used && i < view->n_conns; i++) {
+        const struct cw_conn *conn = &view->conns[i];
+        if ((conn->flags & CW_CONN_IN_USE) && !(conn->flags & (CW_CONN_LATE | CW_CONN_LISTENER)) && conn->inode &&
+            (conn->k_state == TCP_CLOSE_WAIT || conn->k_state == TCP_CLOSE))
+            search->inodes[search->n_inodes++] = conn->inode;
+    }
+    if (search->n_inodes)
+        qsort(search->inodes, search->n_inodes, sizeof *search->inodes, by_number);
+    return 0;
+}
+
+static int add(struct search *search, const struct cw_holder *holder)
+{
+    struct cw_holders *holders = search->holders;
+
+    if (holders->count == search->room) {
+        search->room = search->room ? 2 * search->room : 256;
+        struct cw_holder *more = realloc(holders->list, search->room * sizeof *more);
+        if (!more)
+            return -ENOMEM;
+        holders->list = more;
+    }
+    holders->list[holders->count++] = *holder;
+    return 0;
+}
+
+/* The process's name as ps shows it. */
+static void read_name(pid_t pid, char name[16])
+{
+    char path[64], text[32];
+
+    memset(name, 0, 16);
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+    if (cw_proc_read_small(path, text, sizeof text) <= 0)
+        return;
+    text[strcspn(text, "\n")] = 0;
+    memcpy(name, text, strnlen(text, 15));
+}
+
+/* Whether it is worth saying that we may not look: kernel threads and ended processes hold no socket of a program. */
+static bool may_hold_sockets(pid_t pid)
+{
+    const unsigned kernel_thread = 0x00200000; /* PF_KTHREAD of the kernel's include/linux/sched.h */
+    char path[64], text[1024], state;
+    const char *rest;
+    unsigned flags;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    if (cw_proc_read_small(path, text, sizeof text) <= 0)
+        return false;
+    rest = strrchr(text, ')');
+    if (!rest || sscanf(rest + 1, " %c %*s %*s %*s %*s %*s %u", &state, &flags) != 2)
+        return true;
+    return state != 'Z' && state != 'X' && !(flags & kernel_thread);
+}
+
+/* Its fds; -EACCES, -EPERM if we may not look. */
+static int look_at(struct search *search, pid_t pid)
+{
+    struct cw_holder holder = {.pid = pid};
+    const struct dirent *entry;
+    char path[64], target[64];
+    int error = 0;
+    unsigned n = 0;
+    DIR *dir;
+
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    dir = opendir(path);
+    if (!dir)
+        return -errno;
+    while (!error && (errno = 0, entry = readdir(dir))) {
+        unsigned long inode;
+        if (!isdigit((unsigned char)entry->d_name[0]))
+            continue;
+        if (++n % 256 == 0 && now_ms() > search->end_ms)
+            error = -ETIMEDOUT;
+        ssize_t got = readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1);
+        if (got < 0 && (errno == EACCES || errno == EPERM))
+            error = -errno;
+        if (got <= 0)
+            continue;
+        target[got] = 0;
+        if (sscanf(target, "socket:[%lu]", &inode) != 1)
+            continue;
+        holder.inode = (uint32_t)inode;
+        if (!bsearch(&holder.inode, search->inodes, search->n_inodes, sizeof *search->inodes, by_number))
+            continue;
+        if (!holder.name[0])
+            read_name(pid, holder.name);
+        holder.fd = atoi(entry->d_name);
+        error = add(search, &holder);
+    }
+    if (!error && errno)
+        error = -errno;
+    closedir(dir);
+    return error;
+}
+
+static int look_at_all(struct search *search)
+{
+    const struct dirent *entry;
+    DIR *dir = opendir("/proc");
+    int error = 0;
+
+    if (!dir)
+        return -errno;
+    while (!error && (entry = readdir(dir))) {
+        if (!isdigit((unsigned char)entry->d_name[0]))
+            continue;
+        pid_t pid = (pid_t)atoi(entry->d_name);
+        int result = look_at(search, pid);
+        if ((result == -EACCES || result == -EPERM) && may_hold_sockets(pid))
+            search->holders->refused++;
+        else if (result == -ENOMEM || result == -ETIMEDOUT || result == -EMFILE || result == -ENFILE)
+            error = result;
+        if (now_ms() > search->end_ms)
+            error = -ETIMEDOUT;
+    }
+    closedir(dir);
+    return error;
+}
+
+void cw_holders_find(struct cw_holders *ret, const struct cw_view *view)
+{
+    struct search search = {.holders = ret, .end_ms = now_ms() + CW_HOLDERS_MS};
+    int error;
+
+    *ret = (struct cw_holders){0};
+    error = gather_inodes(&search, view);
+    if (!error && search.n_inodes)
+        error = look_at_all(&search);
+    ret->error = -error;
+    if (ret->count)
+        qsort(ret->list, ret->count, sizeof *ret->list, by_inode_pid_fd);
+    free(search.inodes);
+}
+
+void cw_holders_enter(const struct cw_holders *holders, struct cw_report_input *in)
+{
+    in->holders = holders->list;
+    in->n_holders = holders->count;
+    in->holders_known = holders->error == 0;
+    in->holders_refused = holders->refused;
+    in->holders_errno = holders->error;
+}
+
+void cw_holders_free(struct cw_holders *holders)
+{
+    free(holders->list);
+    holders->list = NULL;
+    holders->count = 0;
+}

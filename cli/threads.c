@@ -1,0 +1,237 @@
+#include "cli/threads.h"
+
+#include "cli/remote_stack.h"
+#include "cli/tasks.h"
+#include "core/ages.h"
+#include "core/diagnose.h"
+#include "core/leak.h"
+#include "core/live_frames.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { START_TOLERANCE_MS = 1000, STACKS_MS = 3000 /* longer than this no thread is looked at */ };
+
+struct look {
+    struct cw_load *load;
+    const struct cw_proc *proc;
+    uint32_t now_ms, grace_ms;
+    struct cw_task *tasks;
+    size_t task_count;
+    uint32_t *votes; /* by thread index: how many sockets make its stack worth having */
+};
+
+static uint32_t threads_used(const struct cw_view *view)
+{
+    uint32_t used = view->header->sections[CW_SECTION_THREADS].used;
+    return used < view->n_threads ? used : view->n_threads;
+}
+
+static uint32_t conns_used(const struct cw_view *view)
+{
+    uint32_t used = view->header->sections[CW_SECTION_CONNS].used;
+    return used < view->n_conns ? used : view->n_conns;
+}
+
+/* --- state and call --- */
+
+static int64_t clock_ms(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* A tid is given to another thread sooner or later: one that began after the record's thread was first seen. Start
+ * times count the time that the machine was suspended, the ledger's clock does not. */
+static bool is_another(const struct cw_ledger *header, const struct cw_thread *thread, uint64_t start_ticks)
+{
+    int64_t suspended_ms = clock_ms(CLOCK_BOOTTIME) - clock_ms(CLOCK_MONOTONIC);
+    int64_t tick_ms = 1000 / sysconf(_SC_CLK_TCK);
+    int64_t began_ms = ((int64_t)header->process_start_mono_ns - (int64_t)header->start_mono_ns) / 1000000 +
+                       (int64_t)(start_ticks - header->start_ticks) * tick_ms;
+
+    began_ms -= suspended_ms + START_TOLERANCE_MS;
+    return began_ms > 0 && cw_after((uint32_t)began_ms, thread->first_ms);
+}
+
+/* The thread that holds the lock that this one waits for, 0 if that is no thread of the process. */
+static int32_t lock_owner(const struct look *look, const struct cw_task_call *call)
+{
+    uint64_t lock = cw_proctask_mutex(call);
+    int32_t owner = 0;
+
+    if (!lock || cw_snapshot_peek(look->proc->pid, lock + CW_MUTEX_OWNER_BYTES, &owner, sizeof owner) < 0)
+        return 0;
+    return cw_tasks_find(look->tasks, look->task_count, owner) ? owner : 0;
+}
+
+static void enter_state(const struct look *look, struct cw_thread *thread)
+{
+    const struct cw_task *task = cw_tasks_find(look->tasks, look->task_count, thread->tid);
+    struct cw_task_stat stat;
+    struct cw_task_call call;
+
+    thread->k_ms = look->now_ms;
+    thread->k_state = 'X';
+    thread->k_syscall = CW_SYSCALL_UNKNOWN;
+    thread->k_errno = 0;
+    thread->k_object = 0;
+    thread->k_stack = 0;
+    if (!task || cw_task_stat(look->proc->pid, task->tid, &stat) < 0 ||
+        is_another(look->load->view.header, thread, stat.start_ticks))
+        return;
+    thread->k_state = stat.state;
+    int error = cw_task_call(look->proc->pid, task->tid, &call);
+    if (error) {
+        thread->k_errno = (uint8_t)-error;
+        return;
+    }
+    thread->k_syscall = (int16_t)call.nr;
+    thread->k_object = cw_proctask_fd(&call);
+    if (!thread->k_object)
+        thread->k_object = lock_owner(look, &call);
+}
+
+/* --- whose stack is worth having --- */
+
+static void vote(const struct look *look, const struct cw_thread *thread, bool even_waiting)
+{
+    if (!thread || !thread->k_ms || thread->exit_ms || strchr("XZ", thread->k_state))
+        return;
+    /* Waiting for work is what it should do. */
+    if (thread->in_wait && !even_waiting)
+        return;
+    look->votes[thread - look->load->view.threads]++;
+}
+
+/* Those that owner-stuck and never-accepted may turn on (core/diagnosis_owner.c, core/diagnosis_listener.c). */
+static void count_votes(const struct look *look)
+{
+    struct cw_view *view = &look->load->view;
+
+    for (uint32_t i = 1; i < conns_used(view); i++) {
+        struct cw_conn *conn = &view->conns[i];
+        if (!(conn->flags & CW_CONN_IN_USE) || (conn->flags & (CW_CONN_LATE | CW_CONN_LISTENER)) ||
+            !cw_leak_judge(conn, look->now_ms, look->grace_ms))
+            continue;
+        if (conn->origin == CW_ORIGIN_QUEUED) {
+            for (uint32_t k = 1; k < conns_used(view); k++)
+                if ((view->conns[k].flags & (CW_CONN_IN_USE | CW_CONN_LISTENER)) ==
+                        (CW_CONN_IN_USE | CW_CONN_LISTENER) &&
+                    view->conns[k].local_port == conn->local_port)
+                    vote(look, cw_listener_acceptor(view, &view->conns[k]), true);
+            continue;
+        }
+        const struct cw_set *set = conn->flags & CW_CONN_WATCHED ? cw_view_set(view, conn->epoll_set) : NULL;
+        vote(look, cw_view_thread(view, conn->touch_thread), false);
+        if (set)
+            vote(look, cw_view_thread(view, set->return_thread), false);
+        else if (conn->flags & CW_CONN_POLLED)
+            vote(look, cw_view_thread(view, conn->ctl_thread), false);
+    }
+}
+
+/* The thread with most votes, which are taken from it; 0 when none has any. */
+static uint32_t next_choice(const struct look *look)
+{
+    uint32_t best = 0;
+
+    for (uint32_t i = 1; i < threads_used(&look->load->view); i++)
+        if (look->votes[i] > (best ? look->votes[best] : 0))
+            best = i;
+    if (best)
+        look->votes[best] = 0;
+    return best;
+}
+
+/* --- stacks --- */
+
+/* What of each socket's last use the thread is still in. */
+static void enter_live_frames(const struct look *look, uint32_t index, const struct cw_remote_stack *stack)
+{
+    struct cw_view *view = &look->load->view;
+
+    for (uint32_t i = 1; i < conns_used(view); i++) {
+        struct cw_conn *conn = &view->conns[i];
+        const uint64_t *touch;
+        unsigned flags = 0, n;
+
+        if (!(conn->flags & CW_CONN_IN_USE) || conn->k_state != TCP_CLOSE_WAIT || (conn->flags & CW_CONN_LATE) ||
+            cw_view_thread(view, conn->touch_thread) != &view->threads[index])
+            continue;
+        n = cw_view_stack(view, conn->touch_stack, &touch, &flags);
+        if (flags & (CW_STACK_TRUNCATED | CW_STACK_CALLER_ONLY))
+            n = 0;
+        conn->k_live = (uint8_t)cw_live_frames(touch, n, stack->frames, stack->whole ? stack->n : 0);
+    }
+}
+
+/* False: no stack; where the thread cannot be had at all, why stands in its record. */
+static bool enter_stack(const struct look *look, uint32_t index, struct cw_remote *remote, struct cw_snapshot *snapshot,
+                        struct cw_remote_stack *stack)
+{
+    struct cw_thread *thread = &look->load->view.threads[index];
+    const struct cw_task *task = cw_tasks_find(look->tasks, look->task_count, thread->tid);
+    int error = task ? cw_snapshot_take(snapshot, look->proc->pid, task->tid) : -ESRCH;
+
+    if (error) {
+        thread->k_errno = (uint8_t)-error;
+        return false;
+    }
+    cw_remote_unwind(remote, snapshot, stack);
+    /* Two registers may not lead beyond the call itself: what the recorder saw says more. */
+    if (!stack->whole && !(snapshot->known >> CW_SNAPSHOT_FRAME & 1))
+        return false;
+    thread->k_stack =
+        cw_load_add_stack(look->load, stack->frames, stack->n, stack->whole ? 0 : (unsigned)CW_STACK_TRUNCATED);
+    return true;
+}
+
+static void enter_stacks(const struct look *look)
+{
+    struct cw_modules modules;
+    struct cw_snapshot *snapshot = cw_snapshot_new();
+    struct cw_remote_stack *stack = malloc(sizeof *stack);
+    struct cw_remote *remote = NULL;
+    int64_t end_ms = clock_ms(CLOCK_MONOTONIC) + STACKS_MS;
+    uint32_t index;
+
+    if (cw_modules_read(&modules, look->load, look->proc->pid) == 0)
+        remote = cw_remote_new(&modules);
+    bool ready = remote && snapshot && stack;
+    for (unsigned n = 0; ready && n < CW_LOAD_SPARE_STACKS && clock_ms(CLOCK_MONOTONIC) < end_ms; n++) {
+        index = next_choice(look);
+        if (!index)
+            break;
+        if (enter_stack(look, index, remote, snapshot, stack))
+            enter_live_frames(look, index, stack);
+    }
+    cw_remote_free(remote);
+    cw_modules_free(&modules);
+    cw_snapshot_free(snapshot);
+    free(stack);
+}
+
+void cw_threads_check(struct cw_load *load, const struct cw_proc *proc, uint32_t now_ms, uint32_t grace_ms)
+{
+    struct look look = {.load = load, .proc = proc, .now_ms = now_ms, .grace_ms = grace_ms};
+    struct cw_view *view = &load->view;
+
+    if (cw_tasks_read(proc, &look.tasks, &look.task_count) < 0)
+        return;
+    for (uint32_t i = 1; i < threads_used(view); i++)
+        if (view->threads[i].tid > 0 && !view->threads[i].exit_ms)
+            enter_state(&look, &view->threads[i]);
+    look.votes = calloc((size_t)view->n_threads + 1, sizeof *look.votes);
+    if (look.votes) {
+        count_votes(&look);
+        enter_stacks(&look);
+    }
+    free(look.votes);
+    free(look.tasks);
+}

@@ -1,0 +1,70 @@
+/* Copies of a socket, in this process and in others: held-elsewhere, left-to-child. */
+#include "core/diagnosis.h"
+
+/* One of several fds was closed after the socket had been used, and nothing was done with the others since. */
+static bool copy_left(const struct cw_conn *conn)
+{
+    uint32_t used_ms = cw_later(cw_later(cw_touched_ms(conn), conn->ctl_ms), conn->polled_ms);
+    return (conn->flags & CW_CONN_COPIED) && conn->copy_close_ms && used_ms && !cw_after(used_ms, conn->copy_close_ms);
+}
+
+static bool passed_on(const struct cw_conn *conn)
+{
+    uint32_t used_ms = cw_later(cw_later(cw_touched_ms(conn), conn->ctl_ms), conn->polled_ms);
+    return (conn->flags & CW_CONN_SCM_SENT) && !cw_after(used_ms, conn->copy_close_ms);
+}
+
+static bool inherited_unused(const struct cw_conn *conn)
+{
+    return conn->origin == CW_ORIGIN_FORKED && !cw_used(conn);
+}
+
+bool cw_holds_held_elsewhere(const struct cw_facts *facts)
+{
+    return inherited_unused(facts->conn) || passed_on(facts->conn) || copy_left(facts->conn);
+}
+
+void cw_decides_held_elsewhere(const struct cw_facts *facts, struct cw_decision *ret)
+{
+    if (inherited_unused(facts->conn)) {
+        ret->stack = facts->view->header->fork_stack;
+        ret->call = CW_CALL_fork;
+        return;
+    }
+    ret->stack = facts->conn->copy_stack;
+    ret->call = passed_on(facts->conn) ? CW_CALL_sendmsg : CW_CALL_dup;
+}
+
+const struct cw_fork *cw_fork_after_accept(const struct cw_facts *facts)
+{
+    uint32_t forks = (uint32_t)CW_GET(facts->view->header->counters[CW_COUNTER_forks]);
+    uint32_t capacity = CW_GET(facts->view->header->sections[CW_SECTION_FORKS].capacity);
+    uint32_t seq = facts->conn->fork_seq + 1;
+
+    /* Of those that the ring has lost the oldest left stands for: a fork server forks in one place. */
+    if (forks - seq > UINT32_MAX / 2)
+        return NULL;
+    if (capacity > facts->view->n_forks)
+        capacity = facts->view->n_forks;
+    if (forks - seq >= capacity)
+        seq = forks - capacity + 1;
+    for (; seq != forks + 1; seq++) {
+        const struct cw_fork *fork = cw_view_fork(facts->view, seq);
+        if (fork && fork->thread == facts->conn->open_thread)
+            return fork;
+    }
+    return NULL;
+}
+
+bool cw_holds_left_to_child(const struct cw_facts *facts)
+{
+    return facts->conn->origin == CW_ORIGIN_ACCEPT && !cw_used(facts->conn) && facts->conn->open_thread &&
+           cw_fork_after_accept(facts) != NULL;
+}
+
+void cw_decides_left_to_child(const struct cw_facts *facts, struct cw_decision *ret)
+{
+    const struct cw_fork *fork = cw_fork_after_accept(facts);
+    ret->stack = fork ? fork->stack : 0;
+    ret->call = CW_CALL_fork;
+}

@@ -1,0 +1,29 @@
+/* Listeners and what waits in their queues. */
+#include "core/listeners.h"
+
+#include "core/atomic.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+bool cw_listener_takes(const struct cw_conn *listener, uint8_t family, const uint8_t local[16], uint16_t port)
+{
+    static const uint8_t any[16];
+    uint8_t own = CW_GET(listener->family);
+
+    if (!port || CW_GET(listener->local_port) != port)
+        return false;
+    /* A connection has its listener's family, also an IPv4 one that an IPv6 listener has taken in. */
+    if (own && family && own != family)
+        return false;
+    size_t bytes = family == AF_INET6 ? 16 : 4;
+    return memcmp(listener->local, any, bytes) == 0 || memcmp(listener->local, local, bytes) == 0;
+}
+
+bool cw_listener_is_empty(const struct cw_conn *listener)
+{
+    return CW_GET(listener->k_state) == TCP_LISTEN && (CW_GET(listener->k_flags) & CW_K_QUEUES) &&
+           CW_GET(listener->k_recv_q) == 0;
+}

@@ -1,0 +1,94 @@
+/* A line server (think of SMTP) that greets each client and answers every line, for at most eight clients at a
+ * time. One more is told so and then forgotten: its socket is neither registered with epoll nor closed. See
+ * README.md; fixed.c is the same program without the bug.
+ * Usage: leaky [PORT]; prints "ready PORT" once it listens (port 0: any free one). */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { CLIENTS_MAX = 8 };
+
+static const char greeting[] = "220 ready\r\n", busy[] = "421 too many connections\r\n", answer[] = "250 ok\r\n";
+static unsigned clients;
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static int listen_on(uint16_t port)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int on = 1;
+
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+        bind(fd, (struct sockaddr *)&address, length) < 0 || listen(fd, 512) < 0 ||
+        getsockname(fd, (struct sockaddr *)&address, &length) < 0)
+        die("listen");
+    printf("ready %u\n", ntohs(address.sin_port));
+    fflush(stdout);
+    return fd;
+}
+
+static void accept_clients(int epoll_fd, int listener)
+{
+    int fd;
+
+    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+
+        if (clients == CLIENTS_MAX) {
+            send(fd, busy, sizeof busy - 1, MSG_NOSIGNAL);
+            continue; /* the bug: from here on nobody knows fd */
+        }
+        if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+            die("epoll_ctl");
+        clients++;
+        send(fd, greeting, sizeof greeting - 1, MSG_NOSIGNAL);
+    }
+}
+
+static void on_readable(int fd)
+{
+    char line[1024];
+    ssize_t n = recv(fd, line, sizeof line, 0);
+
+    if (n > 0) {
+        send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL);
+    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        close(fd);
+        clients--;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct epoll_event events[64];
+    int listener = listen_on((uint16_t)(argc > 1 ? atoi(argv[1]) : 0));
+    struct epoll_event accepting = {.events = EPOLLIN, .data.fd = listener};
+    int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+
+    if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listener, &accepting) < 0)
+        die("epoll");
+    for (;;) {
+        int n = epoll_wait(epoll_fd, events, 64, -1);
+
+        for (int i = 0; i < n; i++) {
+            if (events[i].data.fd == listener)
+                accept_clients(epoll_fd, listener);
+            else
+                on_readable(events[i].data.fd);
+        }
+    }
+}
