@@ -220,8 +220,6 @@ void cw_conn_accepted(struct cw_conn *listener, const struct cw_touch *touch, ui
     CW_SET(listener->in_last_ms, touch->now_ms);
     if (CW_GET(listener->event_ms))
         CW_SET(listener->event_ms, 0); /* what was delivered has been looked at */
-    if (touch->result < 0 && !no_room(touch->result) && no_room(CW_GET(listener->in_last_res)))
-        return;
     CW_SET(listener->in_call, touch->call);
     CW_SET(listener->in_last_res, touch->result);
     if (first)

@@ -39,19 +39,22 @@ const struct cw_fork *cw_fork_after_accept(const struct cw_facts *facts)
 {
     uint32_t forks = (uint32_t)CW_GET(facts->view->header->counters[CW_COUNTER_forks]);
     uint32_t capacity = CW_GET(facts->view->header->sections[CW_SECTION_FORKS].capacity);
-    uint32_t seq = facts->conn->fork_seq + 1;
+    uint32_t seq = facts->conn->fork_seq + 1, index = (uint32_t)(facts->conn - facts->view->conns);
 
-    /* Of those that the ring has lost the oldest left stands for: a fork server forks in one place. */
     if (forks - seq > UINT32_MAX / 2)
         return NULL;
     if (capacity > facts->view->n_forks)
         capacity = facts->view->n_forks;
-    if (forks - seq >= capacity)
+    bool lost = forks - seq >= capacity;
+    if (lost)
         seq = forks - capacity + 1;
     for (; seq != forks + 1; seq++) {
         const struct cw_fork *fork = cw_view_fork(facts->view, seq);
-        if (fork && fork->thread == facts->conn->open_thread)
-            return fork;
+        if (!fork || fork->thread != facts->conn->open_thread)
+            continue;
+        /* For those that the ring has lost the oldest left stands: a fork server forks in one place. */
+        bool same = fork->conn == index && (uint16_t)fork->conn_generation == facts->conn->generation;
+        return same || (lost && fork->conn) ? fork : NULL;
     }
     return NULL;
 }

@@ -33,7 +33,7 @@ static unsigned common_base(const uint64_t *a, unsigned n_a, const uint64_t *b, 
     return n;
 }
 
-/* Blocked in a read for a client's next request: what a thread that serves one client after the other does when idle. The
+/* Blocked in a read for a client's next request, having answered the one before: what a thread that serves one client after the other does when idle. The
  * frames around that read may be those of an earlier one, for another socket, over again. */
 static bool waits_for_request(const struct cw_facts *facts, const struct cw_thread *thread)
 {
@@ -44,8 +44,8 @@ static bool waits_for_request(const struct cw_facts *facts, const struct cw_thre
     if (fd <= 0 || (uint32_t)fd >= facts->view->n_slots || CW_SLOT_KIND(facts->view->slots[fd]) != CW_SLOT_CONN)
         return false;
     const struct cw_conn *other = cw_view_conn(facts->view, CW_SLOT_INDEX(facts->view->slots[fd]));
-    return other && other != facts->conn && other->origin == CW_ORIGIN_ACCEPT &&
-           (!other->in_first_ms || (other->flags & CW_CONN_LAST_WAS_OUT));
+    return other && other != facts->conn && other->origin == CW_ORIGIN_ACCEPT && other->in_first_ms &&
+           (other->flags & CW_CONN_LAST_WAS_OUT);
 }
 
 /* First form: the function that used the socket last has not returned. Only frames count that its thread does not also have

@@ -266,7 +266,9 @@ struct cw_fork {
     uint32_t stack;        /* 0 unknown: a fork inside libc (daemon) */
     uint32_t thread;       /* who forked */
     int32_t pid;           /* of the child, 0 unknown */
-    uint32_t reserved[3];
+    uint32_t conn;         /* index in CONNS of the connection that this thread's step before was to accept, else 0 */
+    uint32_t conn_generation;
+    uint32_t reserved;
 };
 
 /* --- stacks ---

@@ -104,6 +104,11 @@ static uint32_t note_fork(void)
     CW_SET(fork->stack, cw_tls.fork_stack);
     CW_SET(fork->thread, cw_thread_self(now_ms));
     CW_SET(fork->pid, 0);
+    /* After a raw clone the index may be another ledger's. */
+    uint32_t accepted = cw_tls.accepted < cw_table_used(&cw_table, CW_SECTION_CONNS) ? cw_tls.accepted : 0;
+    CW_SET(fork->conn, accepted);
+    CW_SET(fork->conn_generation, accepted ? CW_GET(CW_P->view.conns[accepted].generation) : 0);
+    cw_tls.accepted = 0;
     __atomic_store_n(&fork->seq, seq, __ATOMIC_RELEASE);
     return seq;
 }
@@ -124,6 +129,7 @@ static void in_parent(void)
 static void in_child(void)
 {
     cw_tls.in_daemon = 0;
+    cw_tls.accepted = 0;
     if (CW_GET(CW_P->live)) /* a kernel without MADV_WIPEONFORK */
         memset(&cw_process_page, 0, sizeof cw_process_page);
     /* Before it records: its own vfork children share its memory, and the pid tells them (cw_in_vfork_child). */

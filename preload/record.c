@@ -170,6 +170,7 @@ void cw_on_accept(const struct cw_site *site, enum cw_call call, int listener_fd
     cw_conn_open(conn, CW_ORIGIN_ACCEPT, call, fd, stack, thread, forks_so_far(), now_ms);
     if (publish(conn, fd))
         connection_opened(CW_COUNTER_accepted);
+    cw_tls.accepted = (uint32_t)(conn - CW_P->view.conns);
     cw_sweep_maybe(now_ms);
 }
 

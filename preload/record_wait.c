@@ -16,6 +16,7 @@ uint32_t cw_on_wait_begin(int set)
     uint32_t index = CW_SLOT_KIND(slot) == CW_SLOT_SET ? CW_SLOT_INDEX(slot) : 0;
     if (cw_vforked())
         return 0;
+    cw_tls.accepted = 0;
     cw_thread_waits(index);
     return index;
 }

@@ -7,6 +7,9 @@
 #include "preload/sys.h"
 
 #include <errno.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -35,6 +38,10 @@ _Noreturn void cw_spawn_exit(int status)
 /* The child comes out of the system call on a stack of its own, with nothing above it to return to. */
 long cw_spawn(unsigned long flags, void *stack, void (*fn)(void *), void *arg)
 {
+#ifdef __SANITIZE_ADDRESS__
+    /* Who had the stack before has run another program: its shadow still speaks of that one's frames. */
+    __asan_unpoison_memory_region(stack, CW_SPAWN_STACK_BYTES);
+#endif
     long ret = SYS_clone;
     uintptr_t top = ((uintptr_t)stack + CW_SPAWN_STACK_BYTES) & ~(uintptr_t)15;
     register long parent_tid __asm__("rdx") = 0;

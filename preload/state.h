@@ -72,6 +72,7 @@ struct cw_tls {
     uint32_t own_ref;    /* CW_THREAD_* in this epoch; 0 not yet */
     uint32_t fork_stack; /* where fork was called from, while inside it; 0 unknown */
     uint32_t fork_seq;   /* what the fork that this thread is in, or was in last, raised the counter to */
+    uint32_t accepted;   /* index of the connection that it has accepted and not yet waited or forked since; 0 none */
     uint64_t spare[6];   /* stack capture's own: see preload/stack.h */
 };
 _Static_assert(sizeof(struct cw_tls) <= 128, "thread-local memory must fit the static TLS surplus");

@@ -1,6 +1,7 @@
 """The real programs: how each is started, put under load and ended, and what is expected of it.
 
 A program is a function of a Session (run) that starts it, loads it and ends it; PROGRAMS at the end lists them."""
+import json
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import threading
 
-from kernel import close_wait_rows, wait_until
+from kernel import close_wait_rows, plain, wait_until
 from process import Failure
 
 PYTHON = '/usr/bin/python3'
@@ -200,6 +201,113 @@ def urllib3_pool(session, ending):
         session.expect_sockets('closed_late' if ending == 'normal' else 'leaks', by_ss)
 
 
+# --- idle is not stuck ---
+
+IDLE_CLIENTS = 4
+
+
+def own_rows(pids):
+    """{(local, peer)} of the sockets that these have in CLOSE_WAIT, by ss."""
+    return {(local, peer) for local, peer, users, _ in close_wait_rows() if {pid for pid, _ in users} & set(pids)}
+
+
+def ask_tool(session, pid):
+    """The JSON of `cwguard report PID`."""
+    words = [f'{session.build}/cwguard', 'report', str(pid), '--format', 'json', '--grace', '100ms', '--ledger-dir',
+             session.ledgers]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise Failure(f'cwguard report {pid} ended with {done.returncode}: {done.stderr}')
+    return json.loads(done.stdout)
+
+
+def check_diagnosis(what, report, diagnosis, sockets):
+    """These sockets and no others, all of one diagnosis."""
+    pairs = [(connection['local'], connection['peer'])
+             for group in report['leaks'] for connection in group['connections']]
+    if sorted(plain_pair(pair) for pair in pairs) != sorted(plain_pair(pair) for pair in sockets):
+        raise Failure(f'{what}: listed {sorted(pairs)}, by ss {sorted(sockets)}; {report["totals"]}')
+    found = {group['diagnosis']: group['next'] for group in report['leaks']}
+    if set(found) != {diagnosis}:
+        raise Failure(f'{what}: found {found}, expected {diagnosis}')
+
+
+def plain_pair(pair):
+    return tuple(plain(address) for address in pair)
+
+
+def idle_runtime(diagnosis, *words, more_bytes=0):
+    """A server whose threads are idle, not stuck, with its clients' sockets left in CLOSE_WAIT: as seen from outside
+    while it runs, and at its end. more_bytes: sent by each client after its answer."""
+    def program(session, ending):
+        session.start([word.replace('{here}', HERE) for word in words], options='exit_grace=100ms')
+        port = int(session.line())
+        clients = [socket.create_connection(('127.0.0.1', port), 30) for _ in range(IDLE_CLIENTS)]
+        for client in clients:
+            client.sendall(b'hello\n')
+            if client.recv(64) != b'ok\n':
+                raise Failure('no answer')
+        for client in clients:
+            client.sendall(b'x' * more_bytes)
+            client.close()
+        wait_until(f'{IDLE_CLIENTS} sockets in CLOSE_WAIT', lambda: len(own_rows(session.pids())) == IDLE_CLIENTS)
+        by_ss = own_rows(session.pids())
+        session.wait_age(0.5)
+        if session.shim:
+            check_diagnosis('while it runs', ask_tool(session, session.process.pid), diagnosis, by_ss)
+        session.end(ending)
+        if session.shim:
+            session.expect_sockets('leaks', by_ss)
+            check_diagnosis('at its end', session.reports()[0], diagnosis, by_ss)
+    return program
+
+
+# --- a snapshot child ---
+
+def redis_snapshot(session, ending):
+    """Clients leave while the snapshot is written: the server closes their connections, the child has copies."""
+    port, count = free_port(), 5
+    session.start(['redis-server', '--port', str(port), '--bind', '127.0.0.1', '--dir', session.work, '--save', '',
+                   '--rdb-key-save-delay', '60000000', '--logfile', f'{session.work}/redis.log'],
+                  options='exit_grace=100ms')
+    wait_until('redis answers', lambda: answers(port))
+    clients = [socket.create_connection(('127.0.0.1', port), 20) for _ in range(count)]
+    for client, words in zip(clients, (b'SET a b\r\n', b'PING\r\n', b'PING\r\n', b'PING\r\n', b'BGSAVE\r\n')):
+        client.sendall(words)
+        if not client.recv(64).startswith(b'+'):
+            raise Failure(f'no answer to {words}')
+    wait_until('a snapshot child', lambda: len(session.pids()) == 2)
+    (child,) = set(session.pids()) - {session.process.pid}
+    for client in clients:
+        client.close()
+    wait_until('the child\'s copies in CLOSE_WAIT',
+               lambda: len(own_rows([child])) == count and not own_rows([session.process.pid]), 30)
+    by_ss = own_rows([child])
+    session.wait_age(0.5)
+    if session.shim:
+        check_snapshot('cwguard report CHILD', ask_tool(session, child), child, session.process.pid, by_ss)
+        if ask_tool(session, session.process.pid)['totals']['leaked']:
+            raise Failure('the server is said to leak what it has closed')
+    session.end(ending)
+    if session.shim:
+        session.expect_sockets('leaks', by_ss)
+        check_snapshot('at its end', session.reports()[0], child, session.process.pid, by_ss)
+
+
+def check_snapshot(what, report, child, server, by_ss):
+    check_diagnosis(what, report, 'held-elsewhere', by_ss)
+    if report['process']['pid'] != child:
+        raise Failure(f'{what}: the report is of process {report["process"]["pid"]}, the child is {child}')
+    for group in report['leaks']:
+        if group['holders']:  # of others than the child
+            raise Failure(f'{what}: held by {group["holders"]}, but the server has closed them')
+        if not (group['deciding'] and group['deciding']['call'] == 'fork'):
+            raise Failure(f'{what}: decided at {group["deciding"]}, expected where the server forked')
+        parents = [entry['value'] for entry in group['evidence'] if entry['key'] == 'parent']
+        if parents != [server]:
+            raise Failure(f'{what}: evidence of the parent {parents}, expected {server}')
+
+
 PROGRAMS = [
     ('nginx.quit', nginx, signal.SIGQUIT, ('nginx', 'wrk', 'curl')),
     ('nginx.term', nginx, signal.SIGTERM, ('nginx', 'wrk', 'curl')),
@@ -210,4 +318,14 @@ PROGRAMS = [
     ('node.term', node_http, signal.SIGTERM, ('node', 'wrk', 'curl')),
     ('urllib3.term', urllib3_pool, signal.SIGTERM, (PYTHON, '/usr/lib/python3/dist-packages/urllib3')),
     ('urllib3.normal', urllib3_pool, 'normal', (PYTHON, '/usr/lib/python3/dist-packages/urllib3')),
+    ('idle.python-sleep', idle_runtime('abandoned', PYTHON, '{here}/sleeper.py', str(IDLE_CLIENTS)), signal.SIGTERM,
+     (PYTHON,)),
+    ('idle.python-pool', idle_runtime('abandoned', PYTHON, '{here}/executor.py', str(IDLE_CLIENTS)), signal.SIGTERM,
+     (PYTHON,)),
+    ('idle.node-halfopen', idle_runtime('eof-not-closed', 'node', '{here}/halfopen.js'), signal.SIGTERM, ('node',)),
+    ('idle.node-paused', idle_runtime('unwatched', 'node', '{here}/paused.js', more_bytes=80000), signal.SIGTERM,
+     ('node',)),
+    ('idle.java-pool', idle_runtime('abandoned', 'java', '{here}/Pool.java', str(IDLE_CLIENTS)), signal.SIGTERM,
+     ('java',)),
+    ('redis.snapshot', redis_snapshot, signal.SIGTERM, ('redis-server',)),
 ]

@@ -111,6 +111,8 @@ static inline void make_left_to_child(struct world *w)
     struct cw_fork *fork = fixture_fork(w->f, w->worker, world_at(w, AT_OPEN + 5));
     fork->stack = w->fork_stack;
     fork->pid = 5000;
+    fork->conn = (uint32_t)(w->conn - w->f->view.conns);
+    fork->conn_generation = w->conn->generation;
 }
 
 static inline void make_eof(struct world *w)

@@ -269,12 +269,12 @@ static void test_accepts(void **state)
         accepted(&listener, CW_CALL_accept, failure, 300, 42);
         assert_false(cw_conn_accept_fails(&listener, failure)); /* the second has no stack of its own */
         accepted(&listener, CW_CALL_accept, failure, 400, 0);
-        accepted(&listener, CW_CALL_accept4, -EAGAIN, 500, 0);
-        accepted(&listener, CW_CALL_accept4, -ECONNABORTED, 600, 0);
         assert_int_equal(listener.in_last_res, failure);
-        assert_int_equal(listener.in_last_ms, 600);
         assert_int_equal(listener.in_call, CW_CALL_accept);
         assert_int_equal(listener.touch_stack, 42);
+        accepted(&listener, CW_CALL_accept4, -EAGAIN, 600, 0); /* Linux takes the fd first: there is room again */
+        assert_int_equal(listener.in_last_res, -EAGAIN);
+        assert_int_equal(listener.in_last_ms, 600);
         accepted(&listener, CW_CALL_accept4, 8, 700, 43);
         assert_int_equal(listener.in_last_res, 8);
         assert_int_equal(listener.in_call, CW_CALL_accept4);

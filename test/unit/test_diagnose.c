@@ -147,14 +147,15 @@ static void test_each_decides(void **state)
     X(make_stuck_handler, false, (worker->wait_stack = 0, worker->k_object = 0, c->k_live = 4))                        \
     X(make_stuck_handler, true, (worker->wait_stack = 0, c->k_live = 4))                                               \
     /* The next client's request is waited for: idle, by the same functions over again. */                             \
-    X(make_stuck_handler, false, read_next(w, SYS_recvfrom, 0))                                                        \
-    X(make_stuck_handler, false, (read_next(w, SYS_read, CW_CONN_LAST_WAS_OUT), w->other->in_first_ms = AT_USE))       \
-    X(make_stuck_handler, true, (read_next(w, SYS_recvfrom, 0), w->other->in_first_ms = AT_USE)) /* in its middle */   \
-    X(make_stuck_handler, true, (read_next(w, SYS_recvfrom, 0), w->other->origin = CW_ORIGIN_CONNECT))                 \
-    X(make_stuck_handler, true, read_next(w, SYS_sendto, CW_CONN_LAST_WAS_OUT))                                        \
-    X(make_stuck_handler, true, (read_next(w, SYS_recvfrom, 0), w->f->view.slots[9] = 0))                              \
-    X(make_stuck_handler, true, (read_next(w, SYS_recvfrom, 0), worker->k_object = 1 << 30))                           \
-    X(make_stuck_handler, true, (read_next(w, SYS_recvfrom, 0), worker->k_ms = 0))                                     \
+    X(make_stuck_handler, false, read_next(w, SYS_recvfrom))                                                           \
+    X(make_stuck_handler, false, read_next(w, SYS_read))                                                               \
+    X(make_stuck_handler, true, (read_next(w, SYS_read), w->other->flags &= ~(uint32_t)CW_CONN_LAST_WAS_OUT))          \
+    X(make_stuck_handler, true, (read_next(w, SYS_read), w->other->in_first_ms = 0))                                   \
+    X(make_stuck_handler, true, (read_next(w, SYS_recvfrom), w->other->origin = CW_ORIGIN_CONNECT))                    \
+    X(make_stuck_handler, true, read_next(w, SYS_sendto))                                                              \
+    X(make_stuck_handler, true, (read_next(w, SYS_recvfrom), w->f->view.slots[9] = 0))                                 \
+    X(make_stuck_handler, true, (read_next(w, SYS_recvfrom), worker->k_object = 1 << 30))                              \
+    X(make_stuck_handler, true, (read_next(w, SYS_recvfrom), worker->k_ms = 0))                                        \
     /* owner-stuck, nobody comes back to the set */                                                                    \
     X(make_stuck_loop, false, c->flags &= ~(uint32_t)CW_CONN_WATCHED)                                                  \
     X(make_stuck_loop, false, c->flags |= CW_CONN_LATE)                                                                \
@@ -307,15 +308,15 @@ static void cut(struct world *w, uint32_t stack, unsigned flags)
     w->f->view.stacks[stack] |= CW_STACK_WORD(0, 0, flags);
 }
 
-/* The worker is inside a call on fd 9, which is the other connection, accepted. */
-static void read_next(struct world *w, int syscall, uint32_t flags)
+/* The worker is inside a call on fd 9, which is the other connection: accepted, and answered last. */
+static void read_next(struct world *w, int syscall)
 {
     struct cw_thread *worker = world_thread(w, w->worker);
     uint32_t index = (uint32_t)(w->other - w->f->view.conns);
 
     w->other->origin = CW_ORIGIN_ACCEPT;
-    w->other->flags |= flags;
-    w->other->in_first_ms = 0;
+    w->other->flags |= CW_CONN_LAST_WAS_OUT;
+    w->other->in_first_ms = world_at(w, AT_USE);
     w->f->view.slots[9] = CW_SLOT_MAKE(CW_SLOT_CONN, 1, index);
     worker->k_ms = world_at(w, NOW);
     worker->k_syscall = (int16_t)syscall;
@@ -377,14 +378,24 @@ static void test_many_forks(void **state)
 
     world_new(&w, 0);
     make_left_to_child(&w);
-    for (uint32_t i = 0; i < 3 * FIXTURE_FORKS; i++)
-        fixture_fork(w.f, i % 2 ? w.worker : w.waiter, world_at(&w, AT_FIN + i))->stack = 1000 + i;
+    uint32_t index = (uint32_t)(w.conn - w.f->view.conns);
+    for (uint32_t i = 0; i < 3 * FIXTURE_FORKS; i++) {
+        struct cw_fork *fork = fixture_fork(w.f, i % 2 ? w.worker : w.waiter, world_at(&w, AT_FIN + i));
+        fork->stack = 1000 + i;
+        fork->conn = index + 1; /* for another connection */
+    }
     struct cw_facts facts = world_facts(&w);
     assert_int_equal(cw_diagnose(&facts), CW_DIAGNOSIS_LEFT_TO_CHILD);
     /* 25 in all: 18 to 25 are left, of which number 19 is the worker's first. */
     assert_int_equal(cw_fork_after_accept(&facts)->seq, 19);
     w.conn->fork_seq = 21;
+    assert_null(cw_fork_after_accept(&facts)); /* the thread's next step was another connection's */
+    struct cw_fork *own = &w.f->view.forks[23 % FIXTURE_FORKS];
+    own->conn = index;
+    own->conn_generation = w.conn->generation;
     assert_int_equal(cw_fork_after_accept(&facts)->seq, 23);
+    own->conn_generation++; /* for the socket that had this record before */
+    assert_null(cw_fork_after_accept(&facts));
     w.conn->fork_seq = 25;
     assert_null(cw_fork_after_accept(&facts));
     world_free(&w);
