@@ -6,6 +6,7 @@
 #include "core/diagnose.h"
 #include "core/leak.h"
 #include "core/live_frames.h"
+#include "core/waitset.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -70,6 +71,12 @@ static int32_t lock_owner(const struct look *look, const struct cw_task_call *ca
     return cw_tasks_find(look->tasks, look->task_count, owner) ? owner : 0;
 }
 
+static bool peek(void *ctx, void *to, uint64_t from, size_t n)
+{
+    const struct look *look = ctx;
+    return cw_snapshot_peek(look->proc->pid, from, to, n) >= 0;
+}
+
 static void enter_state(const struct look *look, struct cw_thread *thread)
 {
     const struct cw_task *task = cw_tasks_find(look->tasks, look->task_count, thread->tid);
@@ -91,6 +98,9 @@ static void enter_state(const struct look *look, struct cw_thread *thread)
         thread->k_errno = (uint8_t)-error;
         return;
     }
+    uint32_t index = (uint32_t)(thread - look->load->view.threads);
+    cw_waitset_enter(&look->load->view, &call, index | (thread->generation & 0xFFFF) << 16, look->now_ms, peek,
+                     (void *)(uintptr_t)look);
     thread->k_syscall = (int16_t)call.nr;
     thread->k_object = cw_proctask_fd(&call);
     if (!thread->k_object)

@@ -66,11 +66,8 @@ struct cw_listener_variant {
 };
 extern const struct cw_listener_variant cw_listener_variants[CW_LISTENER_VARIANT_COUNT];
 
-/* listener NULL: not known which. */
-enum cw_listener_variant_id cw_listener_variant(const struct cw_conn *listener);
-
-/* Likewise, with what its acceptor does: a one-shot registration that is spent while that is still at its event. */
-enum cw_listener_variant_id cw_listener_state(const struct cw_view *view, const struct cw_conn *listener);
+/* From what its record says and what its acceptor is doing. listener NULL: not known which. */
+enum cw_listener_variant_id cw_listener_variant(const struct cw_view *view, const struct cw_conn *listener);
 
 /* The thread that accepts from it, NULL if not known. */
 const struct cw_thread *cw_listener_acceptor(const struct cw_view *view, const struct cw_conn *listener);

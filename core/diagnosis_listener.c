@@ -1,5 +1,6 @@
 /* never-accepted: connections in a listener's queue. */
 #include "core/diagnosis.h"
+#include "core/waitset.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -18,10 +19,9 @@ static bool out_of_room(int32_t result)
     return result == -EMFILE || result == -ENFILE || result == -ENOBUFS || result == -ENOMEM;
 }
 
-enum cw_listener_variant_id cw_listener_variant(const struct cw_conn *listener)
+/* What its record says. */
+static enum cw_listener_variant_id recorded(const struct cw_conn *listener)
 {
-    if (!listener)
-        return CW_LISTENER_UNKNOWN;
     bool watched = listener->flags & CW_CONN_WATCHED, was_watched = listener->flags & CW_CONN_WAS_WATCHED;
     bool polled = listener->flags & CW_CONN_POLLED;
     /* Taken out because it was about to be closed. */
@@ -38,16 +38,26 @@ enum cw_listener_variant_id cw_listener_variant(const struct cw_conn *listener)
     return CW_LISTENER_ACCEPTOR_BUSY;
 }
 
-enum cw_listener_variant_id cw_listener_state(const struct cw_view *view, const struct cw_conn *listener)
+/* Who polls for it is inside such a call now, and what it asked for was read: this listener was not among it. */
+static bool left_out(const struct cw_view *view, const struct cw_conn *listener)
 {
-    enum cw_listener_variant_id variant = cw_listener_variant(listener);
+    const struct cw_thread *thread = cw_view_thread(view, listener->ctl_thread);
+    return !(listener->flags & CW_CONN_WAS_WATCHED) && (listener->flags & CW_CONN_POLLED) && thread && thread->k_ms &&
+           cw_waitset_is(thread->k_syscall) && cw_after(thread->k_ms, listener->polled_ms);
+}
+
+enum cw_listener_variant_id cw_listener_variant(const struct cw_view *view, const struct cw_conn *listener)
+{
+    if (!listener)
+        return CW_LISTENER_UNKNOWN;
+    enum cw_listener_variant_id variant = recorded(listener);
     const struct cw_thread *thread = cw_listener_acceptor(view, listener);
 
     /* A one-shot registration is spent from the event to the end of its handling, which has not come yet. */
     if (variant == CW_LISTENER_TAKEN_OUT && (listener->flags & CW_CONN_WATCHED) &&
         cw_oneshot_spent(listener->epoll_mask) && thread && !thread->in_wait)
         return CW_LISTENER_ACCEPTOR_BUSY;
-    return variant;
+    return variant == CW_LISTENER_ACCEPTOR_BUSY && left_out(view, listener) ? CW_LISTENER_TAKEN_OUT : variant;
 }
 
 const struct cw_thread *cw_listener_acceptor(const struct cw_view *view, const struct cw_conn *listener)
@@ -87,7 +97,7 @@ void cw_decides_never_accepted(const struct cw_facts *facts, struct cw_decision 
 
     ret->one_group = true;
     ret->part = listener ? (uint32_t)(listener - facts->view->conns) : (uint32_t)facts->conn->local_port << 16;
-    switch (cw_listener_state(facts->view, listener)) {
+    switch (cw_listener_variant(facts->view, listener)) {
     case CW_LISTENER_ACCEPT_FAILS:
         ret->stack = listener->touch_stack;
         ret->call = listener->in_call;

@@ -63,7 +63,7 @@ static const struct cw_listener_variant *variant_of(const struct cw_report *repo
 
     if (group->diagnosis != CW_DIAGNOSIS_NEVER_ACCEPTED)
         return NULL;
-    return &cw_listener_variants[cw_listener_state(report->view, cw_context_listener(&report->context, oldest))];
+    return &cw_listener_variants[cw_listener_variant(report->view, cw_context_listener(&report->context, oldest))];
 }
 
 const char *cw_evidence_advice(const struct cw_report *report, const struct cw_group *group)

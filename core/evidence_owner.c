@@ -122,7 +122,7 @@ static const struct cw_conn *listener_of(const struct cw_evidence_list *list)
 void cw_evidence_listener(struct cw_evidence_list *list)
 {
     const struct cw_conn *listener = listener_of(list);
-    enum cw_listener_variant_id variant = cw_listener_state(list->report->view, listener);
+    enum cw_listener_variant_id variant = cw_listener_variant(list->report->view, listener);
     struct cw_out *out = cw_evidence_begin(list, "listener");
 
     if (!listener) {
@@ -206,7 +206,7 @@ void cw_evidence_acceptor(struct cw_evidence_list *list)
 {
     const struct cw_conn *listener = listener_of(list);
 
-    if (listener && cw_listener_variant(listener) != CW_LISTENER_NEVER_REGISTERED)
+    if (listener && cw_listener_variant(list->report->view, listener) != CW_LISTENER_NEVER_REGISTERED)
         add_thread(list, "acceptor", cw_listener_acceptor(list->report->view, listener));
 }
 

@@ -3,6 +3,7 @@
 #include "preload/kernel.h"
 
 #include "core/proctask.h"
+#include "core/waitset.h"
 #include "preload/interrupted.h"
 #include "preload/ledger_parts.h"
 #include "preload/memo.h"
@@ -77,8 +78,16 @@ static int32_t lock_holder(uint64_t mutex)
     return is_thread(owner) ? owner : 0;
 }
 
-static void enter_call(struct cw_thread *thread, const struct cw_task_call *call)
+static bool peek(void *ctx, void *to, uint64_t from, size_t n)
 {
+    (void)ctx;
+    return cw_kernel_peek(to, (const void *)(uintptr_t)from, n);
+}
+
+static void enter_call(struct cw_thread *thread, const struct cw_task_call *call, uint32_t now_ms)
+{
+    uint32_t index = (uint32_t)(thread - CW_P->view.threads), generation = CW_GET(thread->generation) & 0xFFFF;
+    cw_waitset_enter(&CW_P->view, call, index | generation << 16, now_ms, peek, NULL);
     int32_t object = cw_proctask_fd(call);
     CW_SET(thread->k_object, object ? object : lock_holder(cw_proctask_mutex(call)));
     CW_SET(thread->k_syscall, (int16_t)call->nr);
@@ -114,7 +123,7 @@ static bool ask_thread(struct cw_thread *thread, uint32_t now_ms, struct known *
     n = cw_file_read(task_path(path, tid, "syscall"), text, sizeof text);
     bool said = n > 0 && cw_proctask_syscall(text, (size_t)n, &call);
     if (said)
-        enter_call(thread, &call);
+        enter_call(thread, &call, now_ms);
     else
         enter_no_call(thread, n < 0 ? (int)-n : EIO);
     enter_state(thread, stat.state, now_ms);
@@ -133,7 +142,7 @@ static void ask_self(struct cw_thread *thread, uint32_t now_ms, const struct cw_
     bool truncated, in_call = at && cw_interrupted_call(at, &call, &error);
 
     if (in_call)
-        enter_call(thread, &call);
+        enter_call(thread, &call, now_ms);
     else
         enter_no_call(thread, error);
     enter_state(thread, in_call || error ? 'S' : 'R', now_ms);

@@ -114,6 +114,8 @@ static const struct {
     {"fails and polled for nothing", {fails, polled_off}, CW_LISTENER_ACCEPT_FAILS},
 };
 
+static const struct cw_view nothing; /* no threads, no sets */
+
 static void test_variants(void **state)
 {
     (void)state;
@@ -124,16 +126,16 @@ static void test_variants(void **state)
         struct cw_conn listener = {.flags = CW_CONN_IN_USE | CW_CONN_LISTENER};
         for (unsigned k = 0; k < 3 && variants[i].make[k]; k++)
             variants[i].make[k](&listener);
-        if (cw_listener_variant(&listener) != variants[i].variant)
-            fail_msg("%s: %s", variants[i].name, cw_listener_variants[cw_listener_variant(&listener)].id);
+        if (cw_listener_variant(&nothing, &listener) != variants[i].variant)
+            fail_msg("%s: %s", variants[i].name, cw_listener_variants[cw_listener_variant(&nothing, &listener)].id);
         of[variants[i].variant]++;
     }
-    assert_int_equal(cw_listener_variant(NULL), CW_LISTENER_UNKNOWN);
+    assert_int_equal(cw_listener_variant(&nothing, NULL), CW_LISTENER_UNKNOWN);
     for (unsigned i = 0; i < CW_LISTENER_VARIANT_COUNT; i++)
         assert_true(of[i] || i == CW_LISTENER_UNKNOWN);
     for (size_t i = 0; i < sizeof(no_room) / sizeof(no_room[0]); i++) {
         struct cw_conn listener = {.in_first_ms = 1, .in_last_ms = 1, .in_last_res = no_room[i]};
-        assert_int_equal(cw_listener_variant(&listener), CW_LISTENER_ACCEPT_FAILS);
+        assert_int_equal(cw_listener_variant(&nothing, &listener), CW_LISTENER_ACCEPT_FAILS);
     }
 }
 
@@ -152,16 +154,40 @@ static void test_spent_listener(void **state)
     listener->ctl_ms = AT_USE;
     listener->in_first_ms = listener->in_last_ms = AT_USE;
     listener->touch_thread = w.waiter;
-    assert_int_equal(cw_listener_state(view, listener), CW_LISTENER_ACCEPTOR_BUSY);
+    assert_int_equal(cw_listener_variant(view, listener), CW_LISTENER_ACCEPTOR_BUSY);
     waiter->in_wait = 1;
-    assert_int_equal(cw_listener_state(view, listener), CW_LISTENER_TAKEN_OUT);
+    assert_int_equal(cw_listener_variant(view, listener), CW_LISTENER_TAKEN_OUT);
     waiter->in_wait = 0;
     listener->epoll_mask = EPOLLOUT;
-    assert_int_equal(cw_listener_state(view, listener), CW_LISTENER_TAKEN_OUT);
+    assert_int_equal(cw_listener_variant(view, listener), CW_LISTENER_TAKEN_OUT);
     listener->epoll_mask = EPOLLONESHOT;
     listener->flags &= ~(uint32_t)CW_CONN_WATCHED;
-    assert_int_equal(cw_listener_state(view, listener), CW_LISTENER_TAKEN_OUT);
-    assert_int_equal(cw_listener_state(view, NULL), CW_LISTENER_UNKNOWN);
+    assert_int_equal(cw_listener_variant(view, listener), CW_LISTENER_TAKEN_OUT);
+    assert_int_equal(cw_listener_variant(view, NULL), CW_LISTENER_UNKNOWN);
+    world_free(&w);
+}
+
+/* Its poller is inside poll now, and has not asked for it. */
+static void test_left_out_listener(void **state)
+{
+    (void)state;
+    struct world w;
+    world_new(&w, 0);
+    const struct cw_view *view = &w.f->view;
+    struct cw_conn *listener = fixture_listener(w.f, AT_OPEN);
+    struct cw_thread *waiter = world_thread(&w, w.waiter);
+
+    polled(listener);
+    listener->ctl_thread = listener->touch_thread = w.waiter;
+    listener->in_first_ms = listener->in_last_ms = listener->polled_ms = AT_USE;
+    assert_int_equal(cw_listener_variant(view, listener), CW_LISTENER_ACCEPTOR_BUSY);
+    waiter->k_ms = NOW;
+    waiter->k_syscall = SYS_futex;
+    assert_int_equal(cw_listener_variant(view, listener), CW_LISTENER_ACCEPTOR_BUSY);
+    waiter->k_syscall = SYS_poll;
+    assert_int_equal(cw_listener_variant(view, listener), CW_LISTENER_TAKEN_OUT);
+    listener->polled_ms = NOW; /* it was read from the set of that very call */
+    assert_int_equal(cw_listener_variant(view, listener), CW_LISTENER_ACCEPTOR_BUSY);
     world_free(&w);
 }
 
@@ -239,7 +265,7 @@ static void test_listeners_are_groups(void **state)
     for (unsigned i = 0; i < 3; i++) {
         const struct cw_conn *conn = cw_report_conn(&b.report, &b.report.items[groups[i].first]);
         const struct cw_conn *listener = cw_context_listener(&b.report.context, conn);
-        assert_int_equal(cw_listener_variant(listener),
+        assert_int_equal(cw_listener_variant(&w.f->view, listener),
                          conn->local_port == 8082 ? CW_LISTENER_UNKNOWN : CW_LISTENER_NEVER_REGISTERED);
         assert_true((listener == NULL) == (conn->local_port == 8082));
     }
@@ -328,6 +354,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_variants),
         cmocka_unit_test(test_spent_listener),
+        cmocka_unit_test(test_left_out_listener),
         cmocka_unit_test(test_deciding_stacks),
         cmocka_unit_test(test_listeners_are_groups),
         cmocka_unit_test(test_one_thread_one_group),

@@ -13,10 +13,10 @@ import subprocess
 import time
 
 from kernel import close_wait_rows, ss_address, wait_until
-from matrix_steps import (CLIENTS, GRACE_MS, answered_idle_then_left, answered_then_left, behind_one_that_is_served,
+from matrix_steps import (CLIENTS, GRACE_MS, answered_idle_then_left, answered_then_left, behind_one_that_was_served,
                           behind_the_first, by_backend, by_backend_idle, by_backend_that_closes_at_once,
                           connected_then_parked, half_closed, left_then_parked, only_connected, parked_answered_left,
-                          parked_left_parked, parked_then_left, paused_then_left, refused, reset_after_answer, snapshot,
+                          parked_left_parked, parked_then_left, refused, reset_after_answer, snapshot,
                           stuck)
 from process import Failure
 
@@ -261,7 +261,7 @@ CAUSES = [
     Cause('error-not-closed', reset_after_answer, 'give_up_after_error'),
     Cause('never-accepted.unregistered', only_connected, 'open_listener_nobody_serves', queued=True,
           state='never accepted from'),
-    Cause('never-accepted.taken-out', behind_one_that_is_served,
+    Cause('never-accepted.taken-out', behind_one_that_was_served,
           {'': 'stop_accepting_at_limit', 'select': 'open_listener', 'poll': 'open_listener'},
           without(NO_SET, 'threads'), queued=True, state='taken out of its set'),
     Cause('never-accepted.accept-fails', connected_then_parked, 'accept_without_room', queued=True,
@@ -274,7 +274,7 @@ CAUSES = [
     Cause('half-open', half_closed, 'send_on_after_end', grace_ms=0),
     Cause('owner-stuck', stuck, 'answer_after_lock'),
     Cause('eof-not-closed', left_then_parked, 'drop_at_end_of_stream'),
-    Cause('reading-paused', paused_then_left,
+    Cause('reading-paused', answered_then_left,
           {'': 'pause_after_request', 'select': 'accept_client', 'poll': 'accept_client', 'oneshot': 'accept_ready'},
           without(NO_SET, 'threads')),
     Cause('event-ignored', parked_left_parked, 'loop_ignoring_hangup', without(NO_SET, 'threads')),

@@ -15,16 +15,6 @@ def answered_then_left(run):
     run.leave(clients)
 
 
-def paused_then_left(run):
-    """Others are served meanwhile: poll and select tell what they were asked for when they return."""
-    clients = run.connect()
-    run.converse(clients)
-    run.parked(CLIENTS)
-    other = socket.create_connection(('127.0.0.1', run.port), 20)
-    run.leave(clients)
-    other.close()
-
-
 def answered_idle_then_left(run):
     clients = run.connect()
     run.converse(clients)
@@ -63,13 +53,11 @@ def behind_the_first(run):
     run.leave(run.connect())
 
 
-def behind_one_that_is_served(run):
-    """The first client goes on: poll and select tell what they were asked for when they return."""
+def behind_one_that_was_served(run):
     first = run.connect(1)
     run.parked(1)
     run.converse(first)
     run.leave(run.connect())
-    run.converse(first)
 
 
 def refused(run):
