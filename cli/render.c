@@ -95,6 +95,9 @@ static void choose_moment(struct cw_load *load, const char *name, enum cw_render
         /* The recorder has just asked; what it found is not to grow older on the way here. */
         if (header->truth == CW_TRUTH_KERNEL && header->truth_ms)
             in->now_ms = header->truth_ms;
+        if ((header->flags & CW_HEADER_NO_FDS) && proc && cw_kernel_check(load, proc, in->now_ms, why, sizeof why) < 0)
+            cw_say("%s; the process itself had no fd left to ask with: who waits in its listeners' queues is not known",
+                   why);
         return;
     case CW_RENDER_ENDED:
         if (header->ended == CW_ENDED_RUNNING)
@@ -114,7 +117,7 @@ static void choose_moment(struct cw_load *load, const char *name, enum cw_render
     }
 }
 
-static int emit(struct cw_load *load, const char *name, const struct cw_report_input *in,
+static int emit(struct cw_load *load, const char *name, enum cw_render_of of, const struct cw_report_input *in,
                 const struct cw_options *options)
 {
     const struct cw_ledger *header = load->view.header;
@@ -135,6 +138,10 @@ static int emit(struct cw_load *load, const char *name, const struct cw_report_i
     CW_EMITTERS(CW_X)
 #undef CW_X
     const struct cw_output_names names = {.pid = header->pid, .exe = header->exe, .format = format};
+    if (of == CW_RENDER_DYING && !cw_report_has_findings(&report)) {
+        result = 0; /* it has no fd left, and wanted to be looked at: nothing was found */
+        goto done;
+    }
     cw_output_begin(output);
     cw_emit(&output->out, &report, options->format); /* an error is kept in the output */
     result = cw_output_end(output, options->log_path, &names, why, sizeof why);
@@ -174,7 +181,7 @@ int cw_render(struct cw_load *load, const char *name, enum cw_render_of of, cons
         resolver = cw_symbols_resolver(symbols);
         in.resolver = &resolver;
     }
-    result = emit(load, name, &in, &options);
+    result = emit(load, name, of, &in, &options);
     cw_symbols_free(symbols);
     cw_holders_free(&holders);
     if (result == 0 && load->remark[0])

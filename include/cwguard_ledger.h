@@ -332,7 +332,8 @@ enum cw_header_flag {
     CW_HEADER_REPORTED = 1u << 2,  /* a complete report is out */
     CW_HEADER_OFF = 1u << 3,       /* the recorder has switched itself off: off_reason says why */
     CW_HEADER_FORKED = 1u << 4,    /* begun by a forked child */
-    CW_HEADER_NO_NETLINK = 1u << 5 /* the last check could not use sock_diag: queues are unknown */
+    CW_HEADER_NO_NETLINK = 1u << 5, /* the last check could not use sock_diag: queues are unknown */
+    CW_HEADER_NO_FDS = 1u << 6      /* not one fd was to be had for the last check: the reporter has to ask in our place */
 };
 
 struct cw_ledger {

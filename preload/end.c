@@ -189,30 +189,6 @@ static void end_under_filter(const struct findings *found)
         cw_reporter_run(2, false);
 }
 
-/* A program that has used up its fds is worth a report above all, and asking the kernel takes two or three: while the end
- * lasts its soft limit stands higher, as far as the hard one allows. ret: to put back; false: nothing was changed. */
-static bool fd_limit_raise(struct rlimit *ret)
-{
-    enum { MORE_FDS = 8 };
-    if (CW_GET(cw_static.seccomp) || cw_static.may != CW_MAY_ALL)
-        return false;
-    long fd = cw_fd_open(AT_FDCWD, "/proc/thread-self/fd", O_RDONLY | O_DIRECTORY, 0);
-    if (fd >= 0)
-        cw_sys(SYS_close, fd);
-    if (fd != -EMFILE || cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, 0L, ret) != 0)
-        return false;
-    struct rlimit more = {ret->rlim_cur + MORE_FDS, ret->rlim_max};
-    if (more.rlim_cur > more.rlim_max)
-        more.rlim_cur = more.rlim_max;
-    return more.rlim_cur > ret->rlim_cur && cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, &more, 0L) == 0;
-}
-
-static void fd_limit_restore(bool raised, const struct rlimit *limit)
-{
-    if (raised)
-        cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, limit, 0L);
-}
-
 struct end {
     enum cw_end_how how;
     int status;
@@ -234,8 +210,11 @@ static void do_end(void *arg)
     if (cw_static.may != CW_MAY_ALL && cw_kernel_may(0))
         cw_static.may |= (uint32_t)cw_probe_again(CW_GET(header->counters[CW_COUNTER_forks]) > 0 ||
                                                   cw_table_used(&cw_table, CW_SECTION_THREADS) > 2);
+    /* A program that has used up its fds is worth a report above all, and asking the kernel takes two or three. */
     struct rlimit fds;
-    bool raised = fd_limit_raise(&fds);
+    int raised = cw_kernel_fds_raise(&fds);
+    if (raised < 0)
+        CW_OR(header->flags, CW_HEADER_NO_FDS);
     int failed = cw_kernel_check_all(cw_static.options.exit_grace_ms, end->at);
     uint32_t now_ms = cw_now_ms();
     struct findings found = settle(now_ms);
@@ -245,7 +224,7 @@ static void do_end(void *arg)
         errno = saved;
         return;
     }
-    bool something = something_found(&found);
+    bool something = something_found(&found) || raised < 0;
     int out_fd = cw_stderr_fd();
     if (!something && !failed) {
         say_clean(&found);
@@ -260,7 +239,8 @@ static void do_end(void *arg)
             cw_ledger_remove();
         }
     }
-    fd_limit_restore(raised, &fds);
+    if (raised > 0)
+        cw_kernel_fds_restore(&fds);
     CW_SET(CW_P->ended, 1);
     errno = saved;
 }

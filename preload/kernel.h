@@ -58,9 +58,10 @@ int cw_kernel_check_all(uint32_t grace_ms, const struct cw_interrupted *at);
 /* --- parts of that --- */
 
 /* In a process that has used up its fds not even /proc can be opened, and nobody could ask who waits in the queues of its
- * listeners: allows some more, if none is left, until restored. False: nothing was changed. */
+ * listeners: allows some more, if none is left, until restored. 0: there is no need; 1: done, *ret_before is to be put back;
+ * -EMFILE: there is need, and no way. */
 struct rlimit;
-bool cw_kernel_fds_raise(struct rlimit *ret_before);
+int cw_kernel_fds_raise(struct rlimit *ret_before);
 void cw_kernel_fds_restore(const struct rlimit *before);
 
 /* Enters what every thread is doing (k_* of its record), and k_live of the connections in CLOSE_WAIT. */

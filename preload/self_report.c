@@ -119,6 +119,8 @@ static bool render(struct work *work, size_t scratch_bytes, int out_fd, enum cw_
     fill_input(&in, work);
     if (cw_report_build(&work->report, &work->view, &in, work->scratch, scratch_bytes) != 0)
         return false;
+    if (!cw_report_has_findings(&work->report))
+        return true; /* it was the tool that should have found something (CW_HEADER_NO_FDS) */
     if (cw_self_output_begin(&work->output, &work->out, out_fd, &names, where) != 0)
         return false;
     if (format == CW_FORMAT_TEXT)
