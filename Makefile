@@ -133,23 +133,24 @@ examples: $(EXAMPLE_BIN) ## build the example servers and the demo's client
 
 # --- install: one list for both directions ---
 
+# Documents for users, placed as in the source tree, so that the links between them hold.
+DOCUMENTS := README.md README.zh.md docs/diagnoses.md docs/options.md docs/tcp-states.md docs/tcp-states.zh.md \
+             docs/report.schema.json
 INSTALLED := $(LIBDIR)/libcwguard.so $(BINDIR)/cwguard $(MANDIR)/man1/cwguard.1 $(MANDIR)/man7/cwguard.7 \
-             $(DOCDIR)/README.md $(DOCDIR)/options.md $(DOCDIR)/report.schema.json
+             $(addprefix $(DOCDIR)/,$(DOCUMENTS))
 from_libcwguard.so      = $(LIB)
 from_cwguard            = $(TOOL)
 from_cwguard.1          = docs/man/cwguard.1
 from_cwguard.7          = docs/man/cwguard.7
-from_README.md          = README.md
-from_options.md         = docs/options.md
-from_report.schema.json = docs/report.schema.json
+installed_from          = $(or $(from_$(notdir $1)),$(1:$(DOCDIR)/%=%))
 
-install: all ## install library, tool, man pages (PREFIX, LIBDIR, DESTDIR)
+install: all ## install library, tool, man pages, documents (PREFIX, LIBDIR, DESTDIR)
 	$(Q)set -e; $(foreach f,$(INSTALLED),\
-	    install -D -m $(if $(filter %/cwguard,$f),755,644) $(from_$(notdir $f)) '$(DESTDIR)$f'; echo '  INSTALL $(DESTDIR)$f';)
+	    install -D -m $(if $(filter %/cwguard,$f),755,644) $(call installed_from,$f) '$(DESTDIR)$f'; echo '  INSTALL $(DESTDIR)$f';)
 
 uninstall: ## remove what install put there
 	$(Q)rm -f $(foreach f,$(INSTALLED),'$(DESTDIR)$f')
-	$(Q)rmdir '$(DESTDIR)$(DOCDIR)' 2>/dev/null || :
+	$(Q)rmdir '$(DESTDIR)$(DOCDIR)/docs' '$(DESTDIR)$(DOCDIR)' 2>/dev/null || :
 
 # --- packages ---
 

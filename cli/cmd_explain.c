@@ -46,8 +46,7 @@ static const char *silencing(const struct cw_diagnosis *diagnosis)
            "single diagnosis or code path.";
 }
 
-/* A thread's reference is OWNER/REPOSITORY#NUMBER, or REPOSITORY#NUMBER or another tracker's key, which no address can be
- * made of. */
+/* A thread's reference is OWNER/REPOSITORY#NUMBER, or another tracker's key, which no address can be made of. */
 static bool has_address(const char *thread, size_t n)
 {
     return memchr(thread, '/', n) && memchr(thread, '#', n);
@@ -74,10 +73,13 @@ static void print_threads(const char *threads, bool markdown)
 
 static void print_variants(void)
 {
+    char state[256];
+
     printf("\nTold apart by the state of the listener\n");
     for (unsigned i = 0; i < CW_LISTENER_VARIANT_COUNT; i++) {
         const struct cw_listener_variant *variant = &cw_listener_variants[i];
-        printf("  %s: %s\n", variant->id, variant->words);
+        snprintf(state, sizeof state, "%s: %s", variant->id, variant->words);
+        print_wrapped(2, state);
         print_wrapped(6, variant->advice);
     }
 }
@@ -172,8 +174,8 @@ static void print_document(char **directories)
            "<!-- Generated from core/diagnoses.inc by `make docs`; do not edit. -->\n\n"
            "Why a socket is still open. Each socket gets exactly one diagnosis, the first of this list that\n"
            "holds; `cwguard explain DIAGNOSIS` prints the same text. An *error* counts as a leak once it is older\n"
-           "than the grace period (but `error-not-closed` is listed apart), a *note* is worth knowing and fails\n"
-           "nothing. Which step of a program each one belongs to: [tcp-states.md](tcp-states.md).\n\n"
+           "than the grace period (but `error-not-closed` is listed apart), a *note* is worth knowing and never\n"
+           "does. Which step of a program each one belongs to: [tcp-states.md](tcp-states.md).\n\n"
            "| diagnosis | severity | in a few words |\n|---|---|---|\n");
     for (unsigned i = 0; i < CW_DIAGNOSIS_COUNT; i++)
         printf("| [%s](#%s) | %s | %s |\n", cw_diagnoses[i].id, cw_diagnoses[i].id,

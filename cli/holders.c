@@ -18,6 +18,7 @@ struct search {
     size_t n_inodes;
     uint32_t room;
     int64_t end_ms;
+    pid_t own_pid; /* 0 not known */
 };
 
 static int64_t now_ms(void)
@@ -44,11 +45,11 @@ static int by_inode_pid_fd(const void *a, const void *b)
     return (x->fd > y->fd) - (x->fd < y->fd);
 }
 
-static int gather_inodes(struct search *search, const struct cw_view *view)
+static int gather_inodes(struct search *search, const struct cw_view *view, const uint32_t *more, size_t n_more)
 {
     uint32_t used = view->header->sections[CW_SECTION_CONNS].used;
 
-    search->inodes = malloc(((size_t)view->n_conns + 1) * sizeof *search->inodes);
+    search->inodes = malloc(((size_t)view->n_conns + n_more + 1) * sizeof *search->inodes);
     if (!search->inodes)
         return -ENOMEM;
     for (uint32_t i = 1; i < used && i < view->n_conns; i++) {
@@ -57,6 +58,8 @@ static int gather_inodes(struct search *search, const struct cw_view *view)
             (conn->k_state == TCP_CLOSE_WAIT || conn->k_state == TCP_CLOSE))
             search->inodes[search->n_inodes++] = conn->inode;
     }
+    for (size_t i = 0; i < n_more; i++)
+        search->inodes[search->n_inodes++] = more[i];
     if (search->n_inodes)
         qsort(search->inodes, search->n_inodes, sizeof *search->inodes, by_number);
     return 0;
@@ -149,6 +152,14 @@ static int look_at(struct search *search, pid_t pid)
     return error;
 }
 
+static void add_refusal(struct cw_holders *holders, pid_t pid, int error)
+{
+    if (holders->refused++)
+        return;
+    holders->refused_pid = pid;
+    holders->refused_errno = error;
+}
+
 static int look_at_all(struct search *search)
 {
     const struct dirent *entry;
@@ -162,8 +173,9 @@ static int look_at_all(struct search *search)
             continue;
         pid_t pid = (pid_t)atoi(entry->d_name);
         int result = look_at(search, pid);
+        search->holders->own_seen |= pid == search->own_pid && result == 0;
         if ((result == -EACCES || result == -EPERM) && may_hold_sockets(pid))
-            search->holders->refused++;
+            add_refusal(search->holders, pid, -result);
         else if (result == -ENOMEM || result == -ETIMEDOUT || result == -EMFILE || result == -ENFILE)
             error = result;
         if (now_ms() > search->end_ms)
@@ -173,13 +185,14 @@ static int look_at_all(struct search *search)
     return error;
 }
 
-void cw_holders_find(struct cw_holders *ret, const struct cw_view *view)
+void cw_holders_find(struct cw_holders *ret, const struct cw_view *view, const struct cw_proc *proc,
+                     const uint32_t *more, size_t n_more)
 {
-    struct search search = {.holders = ret, .end_ms = now_ms() + CW_HOLDERS_MS};
+    struct search search = {.holders = ret, .end_ms = now_ms() + CW_HOLDERS_MS, .own_pid = proc ? proc->pid : 0};
     int error;
 
     *ret = (struct cw_holders){0};
-    error = gather_inodes(&search, view);
+    error = gather_inodes(&search, view, more, n_more);
     if (!error && search.n_inodes)
         error = look_at_all(&search);
     ret->error = -error;
@@ -195,6 +208,8 @@ void cw_holders_enter(const struct cw_holders *holders, struct cw_report_input *
     in->holders_known = holders->error == 0;
     in->holders_refused = holders->refused;
     in->holders_errno = holders->error;
+    in->holders_refused_pid = holders->refused_pid;
+    in->holders_refused_errno = holders->refused_errno;
 }
 
 void cw_holders_free(struct cw_holders *holders)

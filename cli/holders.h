@@ -4,6 +4,7 @@
 #ifndef CLI_HOLDERS_H
 #define CLI_HOLDERS_H
 
+#include "cli/proc.h"
 #include "core/report.h"
 
 /* Longer than this nobody is looked at. */
@@ -12,13 +13,17 @@
 struct cw_holders {
     struct cw_holder *list; /* sorted by inode, pid, fd */
     uint32_t count;
-    uint32_t refused; /* processes that did not let us look */
-    int error;        /* 0: all that could be looked at were; else errno: the list is not complete */
+    uint32_t refused;  /* processes that did not let us look */
+    pid_t refused_pid; /* the first of them */
+    int refused_errno; /* with what */
+    bool own_seen;     /* the process itself did */
+    int error;         /* 0: all that could be looked at were; else errno: the list is not complete */
 };
 
-/* Looks for the sockets that are in CLOSE_WAIT, or failed, by the records (after they were checked). Pids are as seen
- * from here. Free it with cw_holders_free. */
-void cw_holders_find(struct cw_holders *ret, const struct cw_view *view);
+/* Looks for the sockets that are in CLOSE_WAIT, or failed, by the records (after they were checked), and for n_more
+ * others, by inode. proc: the process itself, may be NULL. Pids are as seen from here. Free it with cw_holders_free. */
+void cw_holders_find(struct cw_holders *ret, const struct cw_view *view, const struct cw_proc *proc,
+                     const uint32_t *more, size_t n_more);
 void cw_holders_free(struct cw_holders *holders);
 
 /* Hands them to a report; they must outlive it. */

@@ -2,6 +2,8 @@
 #include "cli/kernel.h"
 
 #include "cli/sets.h"
+#include "core/names.h"
+#include "core/proctcp.h"
 #include "core/truth.h"
 
 #include <errno.h>
@@ -103,8 +105,8 @@ static int dump_family(int fd, uint8_t family, uint32_t states, struct dump *dum
     return result == 1 || (family == AF_INET6 && result == -ENOENT) ? 0 : result;
 }
 
-/* Both families; dump->socks is to be freed. */
-static int dump_all(pid_t pid, uint32_t states, struct dump *dump)
+/* Both families, by sock_diag. */
+static int dump_diag(pid_t pid, uint32_t states, struct dump *dump)
 {
     const struct timeval patience = {.tv_sec = 3};
     int fd = open_diag(pid), result;
@@ -117,6 +119,44 @@ static int dump_all(pid_t pid, uint32_t states, struct dump *dump)
         result = dump_family(fd, AF_INET6, states, dump);
     close(fd);
     return result;
+}
+
+/* Likewise one file of /proc/PID/net. */
+static int read_family(pid_t pid, uint8_t family, uint32_t states, struct dump *dump)
+{
+    char path[64], line[CW_PROCTCP_LINE_BYTES];
+    struct cw_sock sock;
+    int result = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/net/%s", (int)pid, family == AF_INET ? "tcp" : "tcp6");
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return family == AF_INET6 && errno == ENOENT ? 0 : -errno;
+    while (!result && (errno = 0, fgets(line, sizeof line, file)))
+        if (cw_proctcp_line(line, strcspn(line, "\n"), family, &sock) && sock.state < 32 && (states & 1u << sock.state))
+            result = keep(dump, &sock);
+    if (!result && ferror(file))
+        result = errno ? -errno : -EIO;
+    fclose(file);
+    return result;
+}
+
+/* Both families; dump->socks is to be freed. *ret_refused: 0, or the negative errno of sock_diag, in whose place
+ * /proc was read. */
+static int dump_all(pid_t pid, uint32_t states, struct dump *dump, int *ret_refused)
+{
+    int error = dump_diag(pid, states, dump);
+
+    *ret_refused = error;
+    if (!error)
+        return 0;
+    dump->count = 0;
+    /* The file is read in pieces, between which others come and go, and what is there all the time may be passed
+     * over then: where it matters what is not listed, twice. */
+    for (unsigned i = 0; i < (states == STATES_ANY ? 2u : 1u); i++)
+        if (read_family(pid, AF_INET, states, dump) || read_family(pid, AF_INET6, states, dump))
+            return error; /* the first thing that went wrong says more */
+    return 0;
 }
 
 /* The first of the fds on this inode in the sorted list, and how many there are. */
@@ -213,12 +253,12 @@ static int enter_failed(struct cw_truth_check *check, pid_t pid, const struct cw
 {
     struct dump dump = {0};
     bool any = false;
-    int error = 0, fds[FDS_MAX];
+    int error = 0, refused, fds[FDS_MAX];
 
     for (size_t i = 0; i < count && !any; i++)
         any = is_stateless(check->view, &sockets[i]);
     if (any)
-        error = dump_all(pid, STATES_ANY, &dump);
+        error = dump_all(pid, STATES_ANY, &dump, &refused);
     if (dump.count)
         qsort(dump.socks, dump.count, sizeof *dump.socks, by_inode);
     for (size_t i = 0; any && !error && i < count; i++) {
@@ -267,10 +307,10 @@ int cw_kernel_check(struct cw_load *load, const struct cw_proc *proc, uint32_t n
     struct cw_proc_socket *sockets = NULL;
     struct dump dump = {0};
     size_t count = 0;
-    int error;
+    int error, refused;
 
     /* The dump comes first: a socket that is opened in between then has no state, instead of a state without an fd. */
-    error = dump_all(proc->pid, STATES_REPORTED, &dump);
+    error = dump_all(proc->pid, STATES_REPORTED, &dump, &refused);
     if (error) {
         snprintf(why, why_bytes, "the kernel does not list the sockets of pid %d (%s%s)", (int)proc->pid,
                  strerror(-error),
@@ -296,6 +336,14 @@ int cw_kernel_check(struct cw_load *load, const struct cw_proc *proc, uint32_t n
     header->truth = CW_TRUTH_KERNEL;
     header->truth_ms = now_ms;
     header->flags &= ~(uint32_t)CW_HEADER_NO_NETLINK;
+    if (refused) {
+        header->flags |= CW_HEADER_NO_NETLINK;
+        header->netlink_errno = -refused;
+    }
+    if (refused && !load->remark[0])
+        snprintf(load->remark, sizeof load->remark,
+                 "no sock_diag (%s): /proc/%d/net/tcp was read instead, which does not say since when",
+                 cw_errno_name(-refused) ? cw_errno_name(-refused) : strerror(-refused), (int)proc->pid);
     if (check.no_room)
         snprintf(load->remark, sizeof load->remark, "%u sockets that no hook saw are left out: too many",
                  check.no_room);
@@ -303,4 +351,18 @@ done:
     free(dump.socks);
     free(sockets);
     return error ? -1 : 0;
+}
+
+int cw_kernel_list_close_wait(pid_t pid, struct cw_sock **ret, size_t *ret_count)
+{
+    struct dump dump = {0};
+    int refused, error = dump_all(pid, 1u << TCP_CLOSE_WAIT, &dump, &refused);
+
+    if (error) {
+        free(dump.socks);
+        return error;
+    }
+    *ret = dump.socks;
+    *ret_count = dump.count;
+    return 0;
 }

@@ -7,9 +7,14 @@
 
 #include "cli/load.h"
 #include "cli/proc.h"
+#include "core/sockdiag.h"
 
 /* Corrects load's records as of now_ms (of the ledger's clock). Returns 0, or -1 with the reason, and what is
  * missing, in `why`; the records are then as they were. */
 int cw_kernel_check(struct cw_load *load, const struct cw_proc *proc, uint32_t now_ms, char *why, size_t why_bytes);
+
+/* The sockets in CLOSE_WAIT of all processes in the network namespace of this one: 0 with *ret to be freed, or negative
+ * errno. */
+int cw_kernel_list_close_wait(pid_t pid, struct cw_sock **ret, size_t *ret_count);
 
 #endif

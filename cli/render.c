@@ -1,7 +1,7 @@
 #include "cli/render.h"
 
 #include "cli/cli.h"
-#include "cli/holders.h"
+#include "cli/held.h"
 #include "cli/kernel.h"
 #include "cli/output.h"
 #include "cli/symbols.h"
@@ -163,6 +163,7 @@ int cw_render(struct cw_load *load, const char *name, enum cw_render_of of, cons
     struct cw_resolver resolver;
     struct cw_symbols *symbols;
     struct cw_holders holders = {0};
+    struct cw_held held = {0};
     int result;
 
     choose_options(&options, load->view.header, of, request);
@@ -173,8 +174,10 @@ int cw_render(struct cw_load *load, const char *name, enum cw_render_of of, cons
     in.colour = wants_colour(request->colour, &options);
 
     if (of != CW_RENDER_ENDED) {
-        cw_holders_find(&holders, &load->view);
+        cw_held_find(&held, load, proc);
+        cw_holders_find(&holders, &load->view, proc, held.inodes, held.count);
         cw_holders_enter(&holders, &in);
+        cw_held_enter(&held, &holders, options.ledger_dir, &in);
     }
     symbols = cw_symbols_new(&load->view, live_pid);
     if (symbols) {
@@ -184,6 +187,7 @@ int cw_render(struct cw_load *load, const char *name, enum cw_render_of of, cons
     result = emit(load, name, of, &in, &options);
     cw_symbols_free(symbols);
     cw_holders_free(&holders);
+    cw_held_free(&held);
     if (result == 0 && load->remark[0])
         cw_say("%s: %s", name, load->remark);
     if (result == 0 && load->view.header->flags & CW_HEADER_OFF)

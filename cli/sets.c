@@ -2,23 +2,24 @@
 
 #include "core/fdinfo.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* The fd may mean another file by now. */
-static bool is_epoll(pid_t pid, int fd)
+/* Whether the fd is an epoll set: it may mean another file by now. 0, or the errno of what says otherwise. */
+static int check_epoll(pid_t pid, int fd)
 {
     char path[64], target[64];
     ssize_t n;
 
     snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, fd);
     n = readlink(path, target, sizeof target - 1);
-    if (n <= 0)
-        return false;
+    if (n < 0)
+        return errno;
     target[n] = 0;
-    return !strcmp(target, "anon_inode:[eventpoll]");
+    return strcmp(target, "anon_inode:[eventpoll]") ? EBADF : 0;
 }
 
 static bool add(struct cw_watch **watches, size_t *n, size_t *room, const struct cw_watch *watch)
@@ -34,24 +35,42 @@ static bool add(struct cw_watch **watches, size_t *n, size_t *room, const struct
     return true;
 }
 
+/* What the file holds: 0 with *ret_watches to be freed, in any case, or an errno. */
+static int read_watches(const char *path, struct cw_watch **ret_watches, size_t *ret_n)
+{
+    char line[CW_FDINFO_LINE_BYTES];
+    struct cw_watch watch;
+    size_t room = 0;
+    int error = 0;
+    FILE *file = fopen(path, "re");
+
+    if (!file)
+        return errno;
+    while (!error && (errno = 0, fgets(line, sizeof line, file)))
+        if (cw_fdinfo_watch(line, strcspn(line, "\n"), &watch) && !add(ret_watches, ret_n, &room, &watch))
+            error = ENOMEM;
+    if (!error && ferror(file))
+        error = errno ? errno : EIO;
+    fclose(file);
+    return error;
+}
+
 static void check_set(struct cw_view *view, pid_t pid, uint32_t index)
 {
-    struct cw_watch *watches = NULL, watch;
-    size_t n = 0, room = 0;
-    char path[64], line[CW_FDINFO_LINE_BYTES];
-    int fd = view->sets[index].fd;
-    bool whole = true;
-    FILE *file;
+    struct cw_watch *watches = NULL;
+    size_t n = 0;
+    char path[64];
+    int fd = view->sets[index].fd, error;
 
     snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", (int)pid, fd);
-    if (!is_epoll(pid, fd) || !(file = fopen(path, "re")))
-        return;
-    while (whole && fgets(line, sizeof line, file))
-        if (cw_fdinfo_watch(line, strcspn(line, "\n"), &watch))
-            whole = add(&watches, &n, &room, &watch);
-    whole &= !ferror(file);
-    fclose(file);
-    if (whole && is_epoll(pid, fd))
+    error = check_epoll(pid, fd);
+    if (!error)
+        error = read_watches(path, &watches, &n);
+    if (!error)
+        error = check_epoll(pid, fd);
+    if (error)
+        cw_fdinfo_refused(view, index, error);
+    else
         cw_fdinfo_enter(view, index, watches, n);
     free(watches);
 }

@@ -8,7 +8,8 @@
 #include "core/view.h"
 
 /* Corrects what the records of listeners and of sockets in CLOSE_WAIT say of their sets, after the sockets' states were
- * entered. Sets that cannot be read leave the records as they are. */
+ * entered. Sets that cannot be read leave the records as they are, with
+ * the errno in the set's own. */
 void cw_sets_check(struct cw_view *view, const struct cw_proc *proc);
 
 #endif

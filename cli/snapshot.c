@@ -70,47 +70,28 @@ static int copy_stack(struct cw_snapshot *snapshot, pid_t pid)
 
 /* --- without a stop --- */
 
-/* Calls that fail with EINTR once the thread has been stopped, whether or not the program has a signal handler. */
-static bool fails_after_a_stop(int nr)
+/* Calls that go on after a stop as if nothing had been: the kernel restarts them where no handler runs (signal(7), "Interruption
+ * of system calls by stop signals"; ptrace(2)). Others fail with EINTR, or, what the program may be prepared for even less,
+ * return what they have transferred so far: a blocking send, or a recv with MSG_WAITALL. */
+static bool goes_on_after_a_stop(int nr)
 {
     switch (nr) {
-    case SYS_epoll_wait:
-    case SYS_epoll_pwait:
-    case SYS_epoll_pwait2:
-    case SYS_semop:
-    case SYS_semtimedop:
-    case SYS_rt_sigtimedwait:
-    case SYS_io_getevents:
-    case SYS_io_uring_enter:
+    case SYS_futex:
+    case SYS_nanosleep:
+    case SYS_clock_nanosleep:
+    case SYS_poll:
+    case SYS_ppoll:
+    case SYS_select:
+    case SYS_pselect6:
+    case SYS_wait4:
+    case SYS_waitid:
+    case SYS_pause:
+    case SYS_rt_sigsuspend:
+    case SYS_sched_yield:
         return true;
     default:
-        return false;
+        return nr == CW_SYSCALL_NONE;
     }
-}
-
-/* A call on a socket with SO_RCVTIMEO or SO_SNDTIMEO does too. Where that cannot be asked it must be assumed. */
-static bool may_have_timeout(pid_t pid, const struct cw_task_call *call)
-{
-    static const int options[] = {SO_RCVTIMEO, SO_SNDTIMEO};
-    bool found = false;
-    int process, fd;
-
-    if (call->nr < 0 || !cw_syscall_takes_fd(call->nr))
-        return false;
-    process = (int)syscall(SYS_pidfd_open, pid, 0);
-    fd = process < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, process, (int)call->args[0], 0);
-    for (size_t i = 0; fd >= 0 && i < sizeof options / sizeof *options; i++) {
-        struct timeval timeout = {0};
-        socklen_t n = sizeof timeout;
-        if (getsockopt(fd, SOL_SOCKET, options[i], &timeout, &n) == 0)
-            found |= timeout.tv_sec || timeout.tv_usec;
-    }
-    found |= fd < 0;
-    if (fd >= 0)
-        close(fd);
-    if (process >= 0)
-        close(process);
-    return found;
 }
 
 static bool same_call(const struct cw_task_call *a, const struct cw_task_call *b)
@@ -235,7 +216,7 @@ static int take_once(struct cw_snapshot *snapshot, pid_t pid, pid_t tid)
     if (stat.state == 'Z' || stat.state == 'X')
         return -ESRCH;
     memset(snapshot, 0, offsetof(struct cw_snapshot, stack));
-    if (stat.state == 'D' || fails_after_a_stop(call.nr) || may_have_timeout(pid, &call))
+    if (stat.state == 'D' || !goes_on_after_a_stop(call.nr))
         return call.sp ? take_asleep(snapshot, pid, tid, &call) : -EINTR;
     return take_stopped(snapshot, pid, tid, &call);
 }

@@ -24,7 +24,7 @@ int cw_tasks_read(const struct cw_proc *proc, struct cw_task **ret, size_t *ret_
     dir = opendir(path);
     if (!dir)
         return errno == ENOENT ? -ESRCH : -errno;
-    while ((entry = readdir(dir))) {
+    while ((errno = 0, entry = readdir(dir))) {
         pid_t tid = (pid_t)atoi(entry->d_name);
         if (tid <= 0)
             continue;
@@ -40,7 +40,12 @@ int cw_tasks_read(const struct cw_proc *proc, struct cw_task **ret, size_t *ret_
         }
         tasks[count++] = (struct cw_task){.tid = tid, .inner_tid = same_ns ? tid : cw_proc_inner_pid(tid)};
     }
+    int error = errno;
     closedir(dir);
+    if (error) { /* a thread that is not in an incomplete list would seem to have exited */
+        free(tasks);
+        return error == ENOENT ? -ESRCH : -error;
+    }
     if (count)
         qsort(tasks, count, sizeof *tasks, by_inner_tid);
     *ret = tasks;

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { START_TOLERANCE_MS = 1000, STACKS_MS = 3000 /* longer than this no thread is looked at */ };
+enum { STACKS_MS = 3000 /* longer than this no thread is looked at */ };
 
 struct look {
     struct cw_load *load;
@@ -47,17 +47,14 @@ static int64_t clock_ms(clockid_t clock)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* A tid is given to another thread sooner or later: one that began after the record's thread was first seen. Start
- * times count the time that the machine was suspended, the ledger's clock does not. */
-static bool is_another(const struct cw_ledger *header, const struct cw_thread *thread, uint64_t start_ticks)
+/* For how long the machine was suspended since it was started. First the lesser clock: what passes in between only adds. */
+static uint64_t suspended_ns(void)
 {
-    int64_t suspended_ms = clock_ms(CLOCK_BOOTTIME) - clock_ms(CLOCK_MONOTONIC);
-    int64_t tick_ms = 1000 / sysconf(_SC_CLK_TCK);
-    int64_t began_ms = ((int64_t)header->process_start_mono_ns - (int64_t)header->start_mono_ns) / 1000000 +
-                       (int64_t)(start_ticks - header->start_ticks) * tick_ms;
+    struct timespec awake, all;
 
-    began_ms -= suspended_ms + START_TOLERANCE_MS;
-    return began_ms > 0 && cw_after((uint32_t)began_ms, thread->first_ms);
+    clock_gettime(CLOCK_MONOTONIC, &awake);
+    clock_gettime(CLOCK_BOOTTIME, &all);
+    return (uint64_t)((all.tv_sec - awake.tv_sec) * INT64_C(1000000000) + all.tv_nsec - awake.tv_nsec);
 }
 
 /* The thread that holds the lock that this one waits for, 0 if that is no thread of the process. */
@@ -77,23 +74,33 @@ static bool peek(void *ctx, void *to, uint64_t from, size_t n)
     return cw_snapshot_peek(look->proc->pid, from, to, n) >= 0;
 }
 
+/* Nothing but why. */
+static void enter_refusal(const struct look *look, struct cw_thread *thread, int error)
+{
+    thread->k_ms = look->now_ms;
+    thread->k_state = 0;
+    thread->k_syscall = CW_SYSCALL_UNKNOWN;
+    thread->k_errno = (uint8_t)error;
+    thread->k_object = 0;
+    thread->k_stack = 0;
+}
+
 static void enter_state(const struct look *look, struct cw_thread *thread)
 {
     const struct cw_task *task = cw_tasks_find(look->tasks, look->task_count, thread->tid);
     struct cw_task_stat stat;
     struct cw_task_call call;
+    int error = task ? cw_task_stat(look->proc->pid, task->tid, &stat) : -ESRCH;
 
-    thread->k_ms = look->now_ms;
-    thread->k_state = 'X';
-    thread->k_syscall = CW_SYSCALL_UNKNOWN;
-    thread->k_errno = 0;
-    thread->k_object = 0;
-    thread->k_stack = 0;
-    if (!task || cw_task_stat(look->proc->pid, task->tid, &stat) < 0 ||
-        is_another(look->load->view.header, thread, stat.start_ticks))
+    enter_refusal(look, thread, error == -ESRCH ? 0 : -error);
+    if (error && error != -ESRCH)
         return;
+    if (error || cw_proctask_is_another(look->load->view.header, thread, stat.start_ticks, suspended_ns())) {
+        thread->k_state = 'X';
+        return;
+    }
     thread->k_state = stat.state;
-    int error = cw_task_call(look->proc->pid, task->tid, &call);
+    error = cw_task_call(look->proc->pid, task->tid, &call);
     if (error) {
         thread->k_errno = (uint8_t)-error;
         return;
@@ -109,9 +116,21 @@ static void enter_state(const struct look *look, struct cw_thread *thread)
 
 /* --- whose stack is worth having --- */
 
+/* When it was last seen to do something with a socket. */
+static uint32_t last_seen_ms(const struct look *look, const struct cw_thread *thread)
+{
+    const struct cw_view *view = &look->load->view;
+    uint32_t last_ms = thread->wait_ms;
+
+    for (uint32_t i = 1; i < conns_used(view); i++)
+        if (cw_view_thread(view, view->conns[i].touch_thread) == thread)
+            last_ms = cw_later(last_ms, cw_later(view->conns[i].in_last_ms, view->conns[i].out_last_ms));
+    return last_ms;
+}
+
 static void vote(const struct look *look, const struct cw_thread *thread, bool even_waiting)
 {
-    if (!thread || !thread->k_ms || thread->exit_ms || strchr("XZ", thread->k_state))
+    if (!thread || !thread->k_ms || thread->exit_ms || thread->k_state == 'X' || thread->k_state == 'Z')
         return;
     /* Waiting for work is what it should do. */
     if (thread->in_wait && !even_waiting)
@@ -218,6 +237,10 @@ static void enter_stacks(const struct look *look)
         index = next_choice(look);
         if (!index)
             break;
+        /* On the CPU it may be inside a call that a stop would cut short (snapshot.c); not if no call has ended for so long. */
+        const struct cw_thread *thread = &look->load->view.threads[index];
+        if (thread->k_syscall == CW_SYSCALL_NONE && cw_age(look->now_ms, last_seen_ms(look, thread)) < look->grace_ms)
+            continue;
         if (enter_stack(look, index, remote, snapshot, stack))
             enter_live_frames(look, index, stack);
     }
@@ -232,11 +255,20 @@ void cw_threads_check(struct cw_load *load, const struct cw_proc *proc, uint32_t
     struct look look = {.load = load, .proc = proc, .now_ms = now_ms, .grace_ms = grace_ms};
     struct cw_view *view = &load->view;
 
-    if (cw_tasks_read(proc, &look.tasks, &look.task_count) < 0)
+    int error = cw_tasks_read(proc, &look.tasks, &look.task_count);
+    if (error == -ESRCH)
         return;
-    for (uint32_t i = 1; i < threads_used(view); i++)
-        if (view->threads[i].tid > 0 && !view->threads[i].exit_ms)
-            enter_state(&look, &view->threads[i]);
+    for (uint32_t i = 1; i < threads_used(view); i++) {
+        struct cw_thread *thread = &view->threads[i];
+        if (thread->tid <= 0 || thread->exit_ms)
+            continue;
+        if (error)
+            enter_refusal(&look, thread, -error);
+        else
+            enter_state(&look, thread);
+    }
+    if (error)
+        return;
     look.votes = calloc((size_t)view->n_threads + 1, sizeof *look.votes);
     if (look.votes) {
         count_votes(&look);

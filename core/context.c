@@ -45,11 +45,8 @@ void cw_context_gather(struct cw_context *ret, const struct cw_view *view, const
     /* In a live ledger more threads may have come since the memory was measured. */
     if (n_threads > memory_bytes / sizeof(uint32_t))
         n_threads = (uint32_t)(memory_bytes / sizeof(uint32_t));
-    *ret = (struct cw_context){.view = view,
-                               .resolver = resolver,
-                               .symbols = symbols,
-                               .last_conn = memory,
-                               .n_threads = n_threads};
+    *ret = (struct cw_context){
+        .view = view, .resolver = resolver, .symbols = symbols, .last_conn = memory, .n_threads = n_threads};
     memset(memory, 0, memory_bytes);
     for (uint32_t i = 1, n = used(view, CW_SECTION_CONNS, view->n_conns); i < n; i++) {
         uint32_t flags = CW_GET(view->conns[i].flags);
@@ -105,17 +102,38 @@ const struct cw_thread *cw_context_in_call(const struct cw_context *context, int
     return NULL;
 }
 
+/* Whether one of the functions at the frame has a name whose first n bytes are these. */
+static bool named(const struct cw_context *context, uint64_t frame, const char *name, size_t n)
+{
+    unsigned count = context ? cw_frame_symbols(context->view, context->resolver, frame, context->symbols) : 0;
+
+    for (unsigned i = 0; i < count; i++)
+        if (context->symbols[i].function && !strncmp(context->symbols[i].function, name, n))
+            return true;
+    return false;
+}
+
 bool cw_context_interpreted(const struct cw_context *context, uint64_t frame)
 {
-    static const char *const loops[] = {"_PyEval_EvalFrameDefault", "PyEval_EvalFrameEx", "vm_exec", "vm_exec_core", "rb_vm_exec",
-                                        "execute_ex", "luaV_execute", "Perl_runops_standard", "lua_pcallk"};
+    static const char *const loops[] = {"_PyEval_EvalFrameDefault",
+                                        "PyEval_EvalFrameEx",
+                                        "vm_exec",
+                                        "vm_exec_core",
+                                        "rb_vm_exec",
+                                        "execute_ex",
+                                        "luaV_execute",
+                                        "Perl_runops_standard",
+                                        "lua_pcallk"};
 
     if (!CW_FRAME_MODULE(frame))
         return true;
-    unsigned n = context ? cw_frame_symbols(context->view, context->resolver, frame, context->symbols) : 0;
-    for (unsigned i = 0; i < n; i++)
-        for (size_t k = 0; context->symbols[i].function && k < sizeof loops / sizeof loops[0]; k++)
-            if (!strcmp(context->symbols[i].function, loops[k]))
-                return true;
+    for (size_t k = 0; k < sizeof loops / sizeof loops[0]; k++)
+        if (named(context, frame, loops[k], strlen(loops[k]) + 1))
+            return true;
     return false;
+}
+
+bool cw_context_named(const struct cw_context *context, uint64_t frame, const char *prefix)
+{
+    return named(context, frame, prefix, strlen(prefix));
 }

@@ -13,12 +13,12 @@ enum { CW_LISTENERS_MAX = 64, CW_SYMBOLS_MAX = 16 /* inlined into one another at
 
 struct cw_context {
     const struct cw_view *view;
-    const struct cw_resolver *resolver;     /* may be NULL */
-    struct cw_symbol *symbols;              /* room for CW_SYMBOLS_MAX */
-    uint32_t *last_conn;                    /* by thread index: the connection that it read or wrote last, 0 none */
-    uint32_t n_threads;                     /* room in last_conn */
-    bool any_in_call;                       /* a thread is inside a call on some fd */
-    uint32_t listeners[CW_LISTENERS_MAX];   /* indices in CONNS of the listeners open now, the first ones */
+    const struct cw_resolver *resolver;   /* may be NULL */
+    struct cw_symbol *symbols;            /* room for CW_SYMBOLS_MAX */
+    uint32_t *last_conn;                  /* by thread index: the connection that it read or wrote last, 0 none */
+    uint32_t n_threads;                   /* room in last_conn */
+    bool any_in_call;                     /* a thread is inside a call on some fd */
+    uint32_t listeners[CW_LISTENERS_MAX]; /* indices in CONNS of the listeners open now, the first ones */
     uint32_t n_listeners;
 };
 
@@ -42,5 +42,8 @@ const struct cw_thread *cw_context_in_call(const struct cw_context *context, int
 /* Whether the code at a frame is an interpreter's evaluation loop, or compiled at run time: the same places then stand
  * for any function of the script. */
 bool cw_context_interpreted(const struct cw_context *context, uint64_t frame);
+
+/* Whether one of the functions at a frame has a name that begins so. */
+bool cw_context_named(const struct cw_context *context, uint64_t frame, const char *prefix);
 
 #endif

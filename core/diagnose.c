@@ -2,10 +2,20 @@
 #include "core/evidence.h"
 
 const struct cw_diagnosis cw_diagnoses[CW_DIAGNOSIS_COUNT] = {
-#define CW_DIAGNOSIS(constant, id, severity, title, sentence, recognised, advice, next, decided, evidence, threads, function) \
-    [CW_DIAGNOSIS_##constant] = {id,      CW_SEVERITY_##severity, title,    sentence, recognised,                      \
-                                 advice,  next,                   decided,  threads,  evidence,                        \
-                                 cw_holds_##function, cw_decides_##function},
+#define CW_DIAGNOSIS(constant, id, severity, title, sentence, recognised, advice, next, decided, evidence, threads,    \
+                     function)                                                                                         \
+    [CW_DIAGNOSIS_##constant] = {id,                                                                                   \
+                                 CW_SEVERITY_##severity,                                                               \
+                                 title,                                                                                \
+                                 sentence,                                                                             \
+                                 recognised,                                                                           \
+                                 advice,                                                                               \
+                                 next,                                                                                 \
+                                 decided,                                                                              \
+                                 threads,                                                                              \
+                                 evidence,                                                                             \
+                                 cw_holds_##function,                                                                  \
+                                 cw_decides_##function},
 #include "core/diagnoses.inc"
 };
 

@@ -27,12 +27,19 @@ struct cw_facts {
     const struct cw_context *context; /* what other records say of it; NULL: nothing */
 };
 
+/* What makes sockets one group, besides diagnosis and label. */
+enum cw_grouped {
+    CW_GROUPED_BY_STACKS,   /* where they were opened, and the deciding stack */
+    CW_GROUPED_BY_DECISION, /* the deciding stack; without one, `part` */
+    CW_GROUPED_BY_PART
+};
+
 /* Where a diagnosis was decided. */
 struct cw_decision {
     uint32_t stack; /* id in STACKS, 0 none or not known */
     uint8_t call;   /* enum cw_call made there */
-    uint32_t part;  /* sets groups apart that agree in everything else: the listener, the thread */
-    bool one_group; /* sockets from other places belong to the same group: `part` alone counts */
+    uint32_t part;  /* the listener, the thread */
+    enum cw_grouped grouped;
 };
 
 struct cw_diagnosis {

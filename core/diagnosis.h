@@ -6,7 +6,8 @@
 #include "core/atomic.h"
 #include "core/diagnose.h"
 
-#define CW_DIAGNOSIS(constant, id, severity, title, sentence, recognised, advice, next, decided, evidence, threads, function) \
+#define CW_DIAGNOSIS(constant, id, severity, title, sentence, recognised, advice, next, decided, evidence, threads,    \
+                     function)                                                                                         \
     bool cw_holds_##function(const struct cw_facts *facts);                                                            \
     void cw_decides_##function(const struct cw_facts *facts, struct cw_decision *ret);
 #include "core/diagnoses.inc"

@@ -14,9 +14,10 @@ static bool passed_on(const struct cw_conn *conn)
     return (conn->flags & CW_CONN_SCM_SENT) && !cw_after(used_ms, conn->copy_close_ms);
 }
 
+/* Inherited over fork, or over exec, and never used here. */
 static bool inherited_unused(const struct cw_conn *conn)
 {
-    return conn->origin == CW_ORIGIN_FORKED && !cw_used(conn);
+    return (conn->origin == CW_ORIGIN_FORKED || conn->origin == CW_ORIGIN_INHERITED) && !cw_used(conn);
 }
 
 bool cw_holds_held_elsewhere(const struct cw_facts *facts)
@@ -27,6 +28,8 @@ bool cw_holds_held_elsewhere(const struct cw_facts *facts)
 void cw_decides_held_elsewhere(const struct cw_facts *facts, struct cw_decision *ret)
 {
     if (inherited_unused(facts->conn)) {
+        if (facts->conn->origin != CW_ORIGIN_FORKED)
+            return; /* the program before exec, or the parent of a spawn, was another */
         ret->stack = facts->view->header->fork_stack;
         ret->call = CW_CALL_fork;
         return;

@@ -46,6 +46,12 @@ static bool left_out(const struct cw_view *view, const struct cw_conn *listener)
            cw_waitset_is(thread->k_syscall) && cw_after(thread->k_ms, listener->polled_ms);
 }
 
+static bool forked_since(const struct cw_view *view, const struct cw_conn *listener)
+{
+    uint32_t forks = view->header ? (uint32_t)view->header->counters[CW_COUNTER_forks] - listener->fork_seq : 0;
+    return forks && forks <= INT32_MAX;
+}
+
 enum cw_listener_variant_id cw_listener_variant(const struct cw_view *view, const struct cw_conn *listener)
 {
     if (!listener)
@@ -57,6 +63,8 @@ enum cw_listener_variant_id cw_listener_variant(const struct cw_view *view, cons
     if (variant == CW_LISTENER_TAKEN_OUT && (listener->flags & CW_CONN_WATCHED) &&
         cw_oneshot_spent(listener->epoll_mask) && thread && !thread->in_wait)
         return CW_LISTENER_ACCEPTOR_BUSY;
+    if (variant == CW_LISTENER_NEVER_REGISTERED && forked_since(view, listener))
+        return CW_LISTENER_LEFT_TO_CHILDREN;
     return variant == CW_LISTENER_ACCEPTOR_BUSY && left_out(view, listener) ? CW_LISTENER_TAKEN_OUT : variant;
 }
 
@@ -95,7 +103,7 @@ void cw_decides_never_accepted(const struct cw_facts *facts, struct cw_decision 
 {
     const struct cw_conn *listener = cw_context_listener(facts->context, facts->conn);
 
-    ret->one_group = true;
+    ret->grouped = CW_GROUPED_BY_PART;
     ret->part = listener ? (uint32_t)(listener - facts->view->conns) : (uint32_t)facts->conn->local_port << 16;
     switch (cw_listener_variant(facts->view, listener)) {
     case CW_LISTENER_ACCEPT_FAILS:

@@ -2,6 +2,7 @@
 #include "core/diagnosis.h"
 #include "core/syscalls.h"
 
+#include <string.h>
 #include <sys/syscall.h>
 
 /* Gone, or on its way out in an orderly way: exit() was called in it, and our report runs there. */
@@ -33,19 +34,45 @@ static unsigned common_base(const uint64_t *a, unsigned n_a, const uint64_t *b, 
     return n;
 }
 
-/* Blocked in a read for a client's next request, having answered the one before: what a thread that serves one client after the other does when idle. The
- * frames around that read may be those of an earlier one, for another socket, over again. */
+/* Blocked in a read from another client: one that it has accepted later, or whose last request it has answered. That is what a
+ * thread does that serves one client after the other; the frames around that read are those of its turn, not of an earlier
+ * one's. */
 static bool waits_for_request(const struct cw_facts *facts, const struct cw_thread *thread)
 {
-    int fd = thread->k_object, nr = thread->k_syscall;
+    int nr = thread->k_syscall;
 
     if (!thread->k_ms || (nr != SYS_read && nr != SYS_readv && nr != SYS_recvfrom && nr != SYS_recvmsg))
         return false;
-    if (fd <= 0 || (uint32_t)fd >= facts->view->n_slots || CW_SLOT_KIND(facts->view->slots[fd]) != CW_SLOT_CONN)
+    const struct cw_conn *other = cw_slot_conn(facts->view, thread->k_object);
+    if (!other || other == facts->conn || other->origin != CW_ORIGIN_ACCEPT)
         return false;
-    const struct cw_conn *other = cw_view_conn(facts->view, CW_SLOT_INDEX(facts->view->slots[fd]));
-    return other && other != facts->conn && other->origin == CW_ORIGIN_ACCEPT && other->in_first_ms &&
-           (other->flags & CW_CONN_LAST_WAS_OUT);
+    return cw_after(other->open_ms, facts->conn->open_ms) ||
+           (other->in_first_ms && (other->flags & CW_CONN_LAST_WAS_OUT));
+}
+
+/* What std::thread puts between the thread's start and its own function. */
+static bool is_plumbing(const struct cw_facts *facts, uint64_t frame)
+{
+    const struct cw_module *module = cw_view_module(facts->view, CW_FRAME_MODULE(frame));
+
+    return !module || module->kind == CW_MODULE_LIBC || module->kind == CW_MODULE_LOADER ||
+           cw_context_named(facts->context, frame, "std::") ||
+           strstr(cw_view_string(facts->view, module->path), "libstdc++");
+}
+
+/* Nothing says what the thread looks like when it is idle: it never waited in a call that we see. Its own main function may
+ * well wait for work, and what that calls, over and over from one place; only the function that made the call itself counts
+ * then, or a call that no idle thread is in. */
+static bool surely_busy(const struct cw_facts *facts, const struct cw_thread *thread, unsigned live, uint64_t frame)
+{
+    if (waits_for_lock(thread))
+        return true;
+    if (is_plumbing(facts, frame))
+        return false;
+    if (live == 1 || !thread->k_ms)
+        return live == 1;
+    bool on_cpu = thread->k_syscall == CW_SYSCALL_NONE, on_fd = cw_syscall_takes_fd(thread->k_syscall);
+    return on_cpu || (on_fd && cw_slot_conn(facts->view, thread->k_object) != NULL);
 }
 
 /* First form: the function that used the socket last has not returned. Only frames count that its thread does not also have
@@ -61,25 +88,34 @@ static bool handler_active(const struct cw_facts *facts, const struct cw_thread 
         return false;
     if (waits_for_request(facts, thread))
         return false;
+    /* Blocked since it used another: around that the frames may be those of another turn. */
+    if (live > 1 && thread->k_ms && thread->k_syscall >= 0 && !waits_for_lock(thread) &&
+        cw_context_last_conn(facts->context, thread) != conn)
+        return false;
     unsigned n_base = cw_view_stack(facts->view, thread->wait_stack, &base, &base_flags);
     /* Stacks whose outer frames are missing cannot be laid side by side. */
     if ((flags || base_flags) && !waits_for_lock(thread))
         return false;
     if (live >= n - common_base(frames, n, base, n_base))
         return false;
-    if (!n_base && !waits_for_lock(thread)) {
-        /* Nothing says what it looks like when idle; its own main function may well wait for work. */
-        const struct cw_module *module = cw_view_module(facts->view, CW_FRAME_MODULE(frames[live]));
-        if (!module || module->kind == CW_MODULE_LIBC || module->kind == CW_MODULE_LOADER)
-            return false;
-        /* A condition variable, as far as can be told: what an idle worker waits for. */
-        if (thread->k_ms && thread->k_syscall == SYS_futex)
-            return false;
-    }
+    if (!n_base && !surely_busy(facts, thread, live, frames[live]))
+        return false;
     for (unsigned i = live; i < n; i++)
         if (cw_context_interpreted(facts->context, frames[i]))
             return false;
     return true;
+}
+
+/* The same before the first use: the thread that has accepted it waits for a lock since. */
+static const struct cw_thread *opener_locked(const struct cw_facts *facts)
+{
+    const struct cw_thread *thread = cw_view_thread(facts->view, facts->conn->open_thread);
+
+    if (facts->conn->origin != CW_ORIGIN_ACCEPT || cw_used(facts->conn) || !thread || thread->in_wait ||
+        leaving(facts->view, thread) || !waits_for_lock(thread))
+        return NULL;
+    bool since = !cw_after(thread->wait_ms, facts->conn->open_ms + CW_WAKE_MS);
+    return since && cw_age(facts->now_ms, facts->conn->open_ms) >= facts->grace_ms ? thread : NULL;
 }
 
 /* Second form: nobody has come back to wait on its set. */
@@ -117,7 +153,8 @@ const struct cw_thread *cw_stuck_thread(const struct cw_facts *facts)
 
     if (thread && !leaving(facts->view, thread) && handler_active(facts, thread))
         return thread;
-    return loop_stuck(facts);
+    thread = opener_locked(facts);
+    return thread ? thread : loop_stuck(facts);
 }
 
 bool cw_holds_owner_stuck(const struct cw_facts *facts)
@@ -134,7 +171,7 @@ void cw_decides_owner_stuck(const struct cw_facts *facts, struct cw_decision *re
 
     if (!thread)
         return;
-    ret->one_group = true;
+    ret->grouped = CW_GROUPED_BY_DECISION;
     ret->part = (uint32_t)(thread - facts->view->threads);
     if (thread->k_stack) {
         ret->stack = thread->k_stack;
@@ -146,13 +183,23 @@ void cw_decides_owner_stuck(const struct cw_facts *facts, struct cw_decision *re
     }
 }
 
-/* Only one thread has used it; an acceptor that has handed it over before its first use does not count. */
+/* An orderly shutdown closes the listeners first, and joins the workers then. */
+static uint32_t end_began_ms(const struct cw_facts *facts)
+{
+    const struct cw_ledger *header = facts->view->header;
+    uint32_t end_ms = header->end_ms ? header->end_ms : facts->now_ms;
+    return header->listeners_closed_ms && cw_after(end_ms, header->listeners_closed_ms) ? header->listeners_closed_ms
+                                                                                        : end_ms;
+}
+
+/* Only one thread has used it, or waited on its set; an acceptor that has handed it over before its first use does not count. */
 bool cw_holds_owner_gone(const struct cw_facts *facts)
 {
     const struct cw_conn *conn = facts->conn;
-    const struct cw_thread *thread =
-        cw_view_thread(facts->view, conn->touch_thread ? conn->touch_thread : conn->open_thread);
-    uint32_t end_ms = facts->view->header->end_ms ? facts->view->header->end_ms : facts->now_ms;
+    const struct cw_set *set = cw_set_of(facts);
+    uint32_t owner = conn->touch_thread ? conn->touch_thread : set ? set->return_thread : 0;
+    const struct cw_thread *thread = cw_view_thread(facts->view, owner ? owner : conn->open_thread);
+    uint32_t end_ms = end_began_ms(facts);
 
     if (!thread || !thread->exit_ms || cw_has(facts, CW_CONN_SHARED) || cw_after(cw_touched_ms(conn), thread->exit_ms))
         return false;

@@ -35,9 +35,11 @@ static bool deaf(const struct cw_conn *conn)
     return (conn->flags & CW_CONN_WATCHED) && !(conn->epoll_mask & (EPOLLIN | EPOLLRDHUP));
 }
 
+/* Likewise in a poll or select set that it is still in. */
 static bool poll_deaf(const struct cw_conn *conn)
 {
-    return !(conn->flags & CW_CONN_WAS_WATCHED) && (conn->flags & CW_CONN_POLLED) &&
+    return cw_after(conn->polled_ms, cw_touched_ms(conn)) && cw_after(conn->polled_ms, conn->fin_ms) &&
+           !(conn->flags & CW_CONN_WAS_WATCHED) && (conn->flags & CW_CONN_POLLED) &&
            !(conn->poll_mask & (POLLIN | POLLRDNORM | POLLRDHUP));
 }
 
@@ -45,6 +47,10 @@ static bool poll_deaf(const struct cw_conn *conn)
 bool cw_holds_reading_paused(const struct cw_facts *facts)
 {
     const struct cw_conn *conn = facts->conn;
+
+    /* Armed again after the last read, and spent by an event that nobody has read for: that event was ignored. */
+    if (deaf(conn) && cw_oneshot_spent(conn->epoll_mask) && cw_after(conn->ctl_ms, conn->in_last_ms))
+        return false;
     return conn->in_first_ms && !cw_has(facts, CW_CONN_EOF_SEEN) && (deaf(conn) || poll_deaf(conn));
 }
 
@@ -100,11 +106,19 @@ bool cw_holds_unwatched(const struct cw_facts *facts)
 {
     const struct cw_conn *conn = facts->conn;
     bool out = cw_has(facts, CW_CONN_WAS_WATCHED) && !cw_has(facts, CW_CONN_WATCHED);
-    return (out || deaf(conn)) && !cw_after(conn->polled_ms, conn->ctl_ms);
+
+    /* Pools take what is idle out of their sets, and look at it when they next need it. */
+    if (cw_holds_idle_pooled(facts))
+        return false;
+    /* Used or waited for elsewhere since: then that was not what lost it. */
+    return (out || deaf(conn)) && !cw_after(cw_later(conn->polled_ms, cw_touched_ms(conn)), conn->ctl_ms);
 }
 
 void cw_decides_unwatched(const struct cw_facts *facts, struct cw_decision *ret)
 {
+    /* When the set itself was closed, no epoll_ctl took the socket out. */
+    if (!deaf(facts->conn) && facts->conn->ctl_op != EPOLL_CTL_DEL)
+        return;
     ret->stack = facts->conn->ctl_stack;
     ret->call = CW_CALL_epoll_ctl;
 }
@@ -113,7 +127,10 @@ bool cw_holds_never_watched(const struct cw_facts *facts)
 {
     const struct cw_conn *conn = facts->conn;
 
-    if (conn->origin == CW_ORIGIN_UNTRACKED || conn->in_first_ms || cw_has(facts, CW_CONN_POLLED | CW_CONN_STDIO))
+    if (conn->origin == CW_ORIGIN_UNTRACKED || conn->in_first_ms || cw_has(facts, CW_CONN_STDIO))
+        return false;
+    /* poll was asked for it, but never for data or the end. */
+    if (cw_has(facts, CW_CONN_POLLED) && (conn->event_ms || (conn->poll_mask & (POLLIN | POLLRDNORM | POLLRDHUP))))
         return false;
     return !cw_has(facts, CW_CONN_WAS_WATCHED) || dead_set(facts);
 }

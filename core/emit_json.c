@@ -90,6 +90,7 @@ static void out_totals(struct cw_json *json, const struct cw_report *report)
     cw_json_u64(json, "closed_late", report->totals.closed_late);
     cw_json_u64(json, "errors", report->totals.errors);
     cw_json_u64(json, "queued", report->totals.queued);
+    cw_json_u64_if(json, "held_by_children", report->in.held_known, report->in.held_sockets);
     cw_json_u64(json, "closes_unseen", counters[CW_COUNTER_closes_unseen]);
     cw_json_null(json, "events_skipped"); /* nobody counts them */
     cw_json_u64(json, "stacks_rationed", counters[CW_COUNTER_stacks_rationed]);

@@ -155,7 +155,8 @@ static void out_group_head(struct cw_out *out, const struct cw_report *report, c
 static void out_groups(struct cw_out *out, const struct cw_report *report, enum cw_report_section section)
 {
     if (section == CW_REPORT_ERRORS && report->n_groups[section])
-        cw_out_str(out, "FAILED: these connections were reset or timed out and are still open; no CLOSE_WAIT any more\n");
+        cw_out_str(out,
+                   "FAILED: these connections were reset or timed out and are still open; no CLOSE_WAIT any more\n");
     if (section == CW_REPORT_CLOSED_LATE && report->n_groups[section])
         cw_out_str(out, "CLOSED LATE: these sockets were closed, but only after they had leaked\n");
     for (uint32_t i = 0; i < report->n_groups[section]; i++) {
@@ -173,6 +174,32 @@ struct unseen {
     bool always; /* shown as 0 beside others */
     const char *singular, *plural;
 };
+
+/* What was not had because sock_diag was refused: TCP_INFO, asked socket by socket, tells times and no Recv-Q,
+ * /proc/net/tcp Recv-Q and no times. */
+static const char *without_netlink(const struct cw_report *report)
+{
+    static const char *const what[] = {"sock_diag (", "Recv-Q (no sock_diag: ", "since when (no sock_diag: "};
+    struct cw_out *out = cw_text_line(report);
+    bool queues = true, times = true;
+
+    for (unsigned section = 0; section < CW_REPORT_SECTIONS; section++)
+        for (uint32_t i = 0; i < report->n_groups[section]; i++) {
+            const struct cw_group *group = &report->groups[section][i];
+            for (uint32_t k = 0; section != CW_REPORT_ERRORS && k < group->count; k++) {
+                const struct cw_conn *conn = cw_report_conn(report, &report->items[group->first + k]);
+                queues = queues && (conn->k_flags & CW_K_QUEUES);
+                times = times && (conn->k_last_ack_recv || conn->k_last_data_sent);
+            }
+        }
+    cw_out_str(out, what[!queues ? 1 : !times ? 2 : 0]);
+    if (report->view->header->netlink_errno > 0)
+        cw_out_errno(out, report->view->header->netlink_errno);
+    else
+        cw_out_str(out, "refused");
+    cw_out_str(out, queues ? "; /proc/net/tcp was read instead)" : ")");
+    return cw_text_take(report);
+}
 
 static void out_unseen(struct cw_out *out, const struct cw_report *report)
 {
@@ -194,7 +221,7 @@ static void out_unseen(struct cw_out *out, const struct cw_report *report)
     if (header->flags & CW_HEADER_ANONYMOUS)
         words[0] = "nothing survives the process (the ledger is anonymous memory)";
     if (header->flags & CW_HEADER_NO_NETLINK)
-        words[1] = "Recv-Q (no sock_diag)";
+        words[1] = without_netlink(report);
     if (header->flags & CW_HEADER_OFF)
         words[2] = header->off_reason;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -232,12 +259,40 @@ static uint32_t error_groups(const struct cw_report *report, enum cw_severity se
     return n;
 }
 
+/* "3 sockets that this process has closed are kept open by its child 4321 (sleep, fd 7): see held-elsewhere" */
+static void out_held(struct cw_out *out, const struct cw_report_input *in)
+{
+    cw_text_plural(out, in->held_sockets, "socket");
+    cw_out_str(out, in->held_sockets == 1 ? " that this process has closed is" : " that this process has closed are");
+    cw_out_str(out, in->held_by_descendant ? " kept open by its descendant " : " kept open by its child ");
+    cw_out_i64(out, in->held_pid);
+    cw_out_str(out, " (");
+    if (in->held_name[0]) {
+        cw_out_safe(out, in->held_name);
+        cw_out_str(out, ", ");
+    }
+    cw_out_str(out, "fd ");
+    cw_out_i64(out, in->held_fd);
+    cw_out_char(out, ')');
+    if (in->held_pids > 1) {
+        cw_out_str(out, " and ");
+        cw_out_count(out, in->held_pids - 1);
+        cw_out_str(out, " more");
+    }
+    cw_out_str(out, ": see held-elsewhere");
+}
+
 static void out_asides(struct cw_out *out, const struct cw_report *report)
 {
     if (report->totals.settling) {
         cw_out_str(out, "settling   ");
         cw_text_plural(out, report->totals.settling, "socket");
         cw_out_str(out, " in CLOSE_WAIT, but not for longer than the grace period, or only since the end began\n");
+    }
+    if (report->in.held_sockets) {
+        cw_out_str(out, "held       ");
+        out_held(out, &report->in);
+        cw_out_char(out, '\n');
     }
 }
 
@@ -250,12 +305,12 @@ static void out_summary(struct cw_out *out, const struct cw_report *report)
         cw_out_str(out, " left in CLOSE_WAIT by ");
         cw_text_plural(out, error_groups(report, CW_SEVERITY_ERROR), "code path");
     } else {
-        cw_out_str(out, "no sockets left in CLOSE_WAIT");
+        cw_out_str(out, report->totals.notes ? "no leaks" : "no sockets left in CLOSE_WAIT");
     }
     if (report->totals.notes) {
         cw_out_str(out, ", ");
-        cw_out_count(out, report->totals.notes);
-        cw_out_str(out, " noted");
+        cw_text_plural(out, report->totals.notes, "socket");
+        cw_out_str(out, " in CLOSE_WAIT noted");
     }
     if (report->n_groups[CW_REPORT_ERRORS]) {
         cw_out_str(out, ", ");
@@ -295,11 +350,16 @@ static void out_clean(struct cw_out *out, const struct cw_report *report)
         if (report->in.grace_ms) {
             cw_out_str(out, " for less than ");
             cw_out_age(out, report->in.grace_ms);
-            cw_out_str(out, report->view->header->ended == CW_ENDED_RUNNING ? ": grace=0" : ": exit_grace=0");
+            cw_out_str(out, report->view->header->ended == CW_ENDED_RUNNING ? ": --grace=0" : ": exit_grace=0");
             cw_out_str(out, " counts them");
         }
     }
-    cw_out_str(out, ")\n");
+    cw_out_char(out, ')');
+    if (report->in.held_sockets) {
+        cw_out_str(out, ", but ");
+        out_held(out, &report->in);
+    }
+    cw_out_char(out, '\n');
 }
 
 void cw_emit_text(struct cw_out *out, const struct cw_report *report)

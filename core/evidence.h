@@ -31,7 +31,7 @@ enum cw_evidence_number {
 #define CW_X(name, function) CW_EVIDENCE_##name,
     CW_EVIDENCE(CW_X)
 #undef CW_X
-    CW_EVIDENCE_KINDS
+        CW_EVIDENCE_KINDS
 };
 enum cw_evidence_bit {
 #define CW_X(name, function) CW_EV_##name = 1 << CW_EVIDENCE_##name,

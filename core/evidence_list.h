@@ -10,7 +10,8 @@ struct cw_range {
 };
 
 struct cw_evidence_stats {
-    struct cw_range in_age, out_age, eof_age, copy_age, recv_q, send_q, forks, refs, polled_age, event_age, turns, idle, gap;
+    struct cw_range in_age, out_age, eof_age, copy_age, recv_q, send_q, forks, refs, polled_age, event_age, turns, idle,
+        gap;
     uint32_t watched, was_watched, polled, stdio, scm_sent, keepalive, peeked_only, same_watch, shut_wr;
     uint32_t bytes_unread; /* members with more than the FIN in Recv-Q */
 };

@@ -5,19 +5,40 @@
 
 #include <string.h>
 
-/* Writes "BEFORE on_readable (server.c:164)" for the innermost function of a stack that is not libc's, nothing if no name
+/* libc, the loader and the C++ library: not where a bug is to be looked for. */
+static bool is_library(const struct cw_view *view, uint64_t frame)
+{
+    const struct cw_module *module = cw_view_module(view, CW_FRAME_MODULE(frame));
+
+    return module && (module->kind == CW_MODULE_LIBC || module->kind == CW_MODULE_LOADER ||
+                      !strncmp(cw_basename(cw_view_string(view, module->path)), "libstdc++", 9));
+}
+
+/* The function at a frame that is worth naming: with a script's on the stack only those, else none of a C++ header that the
+ * compiler has put inline. NULL if there is none. */
+static const struct cw_symbol *worth_naming(const struct cw_report *report, uint64_t frame, bool of_script)
+{
+    struct cw_symbol *symbols = report->work->symbols;
+    unsigned n = cw_frame_symbols(report->view, report->in.resolver, frame, symbols);
+
+    for (unsigned i = 0; i < n && !is_library(report->view, frame); i++)
+        if (symbols[i].function && (symbols[i].kind != CW_FRAME_NATIVE) == of_script &&
+            !(symbols[i].file && strstr(symbols[i].file, "/c++/")))
+            return &symbols[i];
+    return NULL;
+}
+
+/* Writes "BEFORE on_readable (server.c:164)" for the innermost function of a stack that is worth naming, nothing if no name
  * is known. */
 static void out_place(struct cw_out *out, const struct cw_report *report, const char *before, uint32_t stack)
 {
     struct cw_report_work *work = report->work;
     unsigned n = cw_frames_shown(report->view, report->in.resolver, stack, work->symbols, work->frames);
 
-    for (unsigned i = 0; i < n; i++) {
-        const struct cw_module *module = cw_view_module(report->view, CW_FRAME_MODULE(work->frames[i]));
-        if (module && (module->kind == CW_MODULE_LIBC || module->kind == CW_MODULE_LOADER))
-            continue;
-        const struct cw_symbol *symbol = &work->symbols[0];
-        if (!cw_frame_symbols(report->view, report->in.resolver, work->frames[i], work->symbols) || !symbol->function)
+    for (unsigned i = 0; i < 2 * n; i++) {
+        uint64_t frame = work->frames[i % n];
+        const struct cw_symbol *symbol = worth_naming(report, frame, i < n);
+        if (!symbol)
             continue;
         cw_out_str(out, before);
         cw_out_str(out, symbol->function);
@@ -28,7 +49,7 @@ static void out_place(struct cw_out *out, const struct cw_report *report, const 
             if (symbol->line)
                 cw_out_u64(out, symbol->line);
         } else {
-            cw_frame_place(out, report->view, work->frames[i]);
+            cw_frame_place(out, report->view, frame);
         }
         cw_out_char(out, ')');
         return;
@@ -90,6 +111,9 @@ const char *cw_evidence_next(const struct cw_report *report, const struct cw_gro
             cw_out_char(out, *p++);
         }
     }
+    /* In the process itself only the recorder's word is to be had of other threads. */
+    if (group->diagnosis == CW_DIAGNOSIS_OWNER_STUCK && group->deciding_call)
+        cw_out_str(out, "; asked while it hangs, cwguard report PID shows its stack");
     cw_out_flush(out);
     return report->work->line.text;
 }

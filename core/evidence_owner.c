@@ -30,7 +30,7 @@ static void out_thread(struct cw_out *out, const struct cw_thread *thread)
 static bool out_doing(struct cw_out *out, const struct cw_thread *thread)
 {
     if (thread->exit_ms || thread->k_state == 'X')
-        cw_out_str(out, " has exited");
+        cw_out_str(out, " exited");
     else if (!thread->k_ms)
         return false;
     else if (thread->k_syscall == CW_SYSCALL_UNKNOWN && (thread->k_state == 'S' || thread->k_state == 'D'))
@@ -40,9 +40,14 @@ static bool out_doing(struct cw_out *out, const struct cw_thread *thread)
     else if (thread->k_syscall < 0)
         cw_out_str(out, thread->k_state == 'R' ? " is on the CPU" : " is between calls");
     else if (thread->k_object && !cw_syscall_takes_fd(thread->k_syscall)) {
-        cw_out_str(out, " waits for a lock that thread ");
-        cw_out_i64(out, thread->k_object);
-        cw_out_str(out, " holds");
+        cw_out_str(out, " waits for a lock that ");
+        if (thread->k_object == thread->tid) {
+            cw_out_str(out, "it holds itself");
+        } else {
+            cw_out_str(out, "thread ");
+            cw_out_i64(out, thread->k_object);
+            cw_out_str(out, " holds");
+        }
     } else {
         cw_out_str(out, " is in ");
         if (cw_syscall_name(thread->k_syscall))
@@ -119,89 +124,6 @@ static const struct cw_conn *listener_of(const struct cw_evidence_list *list)
     return cw_context_listener(&list->report->context, list->oldest);
 }
 
-void cw_evidence_listener(struct cw_evidence_list *list)
-{
-    const struct cw_conn *listener = listener_of(list);
-    enum cw_listener_variant_id variant = cw_listener_variant(list->report->view, listener);
-    struct cw_out *out = cw_evidence_begin(list, "listener");
-
-    if (!listener) {
-        cw_out_str(out, "port ");
-        cw_out_u64(out, list->oldest->local_port);
-        cw_evidence_value(list, list->oldest->local_port, "port");
-        cw_evidence_unavailable(list, "no open listener, or several, on this port");
-    } else {
-        cw_out_str(out, "listener fd ");
-        cw_out_i64(out, listener->fd);
-        if (listener->flags & CW_CONN_WATCHED) {
-            cw_out_str(out, " in epoll set ");
-            cw_out_i64(out, listener->epoll_fd);
-            cw_out_str(out, " with ");
-            cw_evidence_epoll_mask(out, listener->epoll_mask);
-        }
-        cw_evidence_value(list, (uint32_t)listener->fd, "fd");
-    }
-    cw_evidence_end(list);
-    cw_out_str(cw_evidence_begin(list, "listener_state"), cw_listener_variants[variant].words);
-    if (variant == CW_LISTENER_TAKEN_OUT && (listener->flags & CW_CONN_WAS_WATCHED)) {
-        uint32_t age = cw_age(list->report->in.now_ms, listener->ctl_ms);
-        cw_out_char(list->out, ' ');
-        cw_out_age(list->out, age);
-        cw_out_str(list->out, " ago");
-        cw_evidence_value(list, age, "s");
-    } else if (variant == CW_LISTENER_TAKEN_OUT) {
-        cw_evidence_value(list, listener->poll_mask, "mask");
-    }
-    cw_evidence_end(list);
-}
-
-void cw_evidence_queue(struct cw_evidence_list *list)
-{
-    const struct cw_conn *listener = listener_of(list);
-    struct cw_out *out = cw_evidence_begin(list, "queue");
-
-    cw_out_count(out, list->group->count);
-    cw_out_str(out, list->group->count == 1 ? " closed by its peer" : " closed by their peers");
-    if (listener && (listener->k_flags & CW_K_QUEUES)) {
-        cw_out_str(out, ", ");
-        cw_out_count(out, listener->k_recv_q);
-        cw_out_str(out, " waiting in all, of at most ");
-        cw_out_count(out, listener->k_send_q);
-        cw_evidence_value(list, listener->k_recv_q, "connections");
-    } else {
-        cw_evidence_value(list, list->group->count, "connections");
-    }
-    cw_evidence_end(list);
-}
-
-void cw_evidence_last_accept(struct cw_evidence_list *list)
-{
-    const struct cw_conn *listener = listener_of(list);
-    struct cw_out *out = cw_evidence_begin(list, "last_accept");
-
-    if (!listener || !listener->in_last_ms) {
-        cw_out_str(out, "no accept seen");
-        cw_evidence_end(list);
-        return;
-    }
-    uint32_t age = cw_age(list->report->in.now_ms, listener->in_last_ms);
-    cw_out_str(out, "last accept ");
-    cw_out_age(out, age);
-    cw_out_str(out, " ago");
-    if (listener->in_last_res < 0) {
-        cw_out_str(out, " failed with ");
-        cw_out_errno(out, -listener->in_last_res);
-    } else {
-        cw_out_str(out, " returned fd ");
-        cw_out_i64(out, listener->in_last_res);
-    }
-    cw_evidence_value(list, age, "s");
-    cw_evidence_end(list);
-    if (listener->in_last_res >= 0)
-        return;
-    cw_evidence_number(list, "accept_errno", 0 - (uint64_t)(int64_t)listener->in_last_res, "errno");
-}
-
 void cw_evidence_acceptor(struct cw_evidence_list *list)
 {
     const struct cw_conn *listener = listener_of(list);
@@ -212,6 +134,27 @@ void cw_evidence_acceptor(struct cw_evidence_list *list)
 
 /* --- threads --- */
 
+/* Several threads may be stuck at the same place. */
+static void add_other_threads(struct cw_evidence_list *list)
+{
+    enum { KEPT = 256 };
+    uint32_t parts[KEPT], n = 0;
+
+    for (uint32_t i = 0; i < list->group->count && n < KEPT; i++) {
+        uint32_t part = list->report->items[list->group->first + i].part, k = 0;
+        while (k < n && parts[k] != part)
+            k++;
+        if (k == n)
+            parts[n++] = part;
+    }
+    if (n < 2)
+        return;
+    cw_out_u64(cw_evidence_begin(list, "threads"), n);
+    cw_out_str(list->out, n == KEPT ? " threads or more are stuck there" : " threads are stuck there");
+    cw_evidence_value(list, n, "threads");
+    cw_evidence_end(list);
+}
+
 void cw_evidence_thread(struct cw_evidence_list *list)
 {
     const struct cw_conn *oldest = list->oldest;
@@ -221,6 +164,8 @@ void cw_evidence_thread(struct cw_evidence_list *list)
               : cw_view_thread(list->report->view, oldest->touch_thread ? oldest->touch_thread : oldest->open_thread);
 
     add_thread(list, "thread", thread);
+    if (stuck)
+        add_other_threads(list);
 }
 
 /* Of the sockets that wait for one thread, the one that it used last. */
@@ -260,6 +205,22 @@ void cw_evidence_fork(struct cw_evidence_list *list)
         cw_evidence_value(list, (uint32_t)fork->pid, "pid");
     }
     cw_evidence_end(list);
+}
+
+/* "; pid 77 may not be looked into (EACCES)" */
+static void out_refused(struct cw_out *out, const struct cw_report_input *in)
+{
+    cw_out_str(out, "; ");
+    if (in->holders_refused == 1 && in->holders_refused_pid) {
+        cw_out_str(out, "pid ");
+        cw_out_i64(out, in->holders_refused_pid);
+    } else {
+        cw_out_count(out, in->holders_refused);
+        cw_out_str(out, in->holders_refused == 1 ? " process" : " processes");
+    }
+    cw_out_str(out, " may not be looked into (");
+    cw_out_str(out, errno_name(in->holders_refused_errno));
+    cw_out_char(out, ')');
 }
 
 /* Which processes have the sockets open, and in which fd; without this process, but for the oldest one's other fds. */
@@ -313,11 +274,8 @@ void cw_evidence_holders(struct cw_evidence_list *list)
         cw_evidence_value(list, 0, "pid");
     }
     if (report->in.holders_known && report->in.holders_refused) {
-        cw_out_str(out, "; ");
-        cw_out_count(out, report->in.holders_refused);
-        cw_out_str(out, report->in.holders_refused == 1 ? " process may" : " processes may");
-        cw_out_str(out, " not be looked into (EACCES)");
-        cw_evidence_unavailable(list, "EACCES");
+        out_refused(out, &report->in);
+        cw_evidence_unavailable(list, errno_name(report->in.holders_refused_errno));
     }
     cw_evidence_end(list);
 }

@@ -27,6 +27,11 @@ void cw_evidence_epoll_mask(struct cw_out *out, uint32_t mask)
         cw_out_str(out, "no events");
 }
 
+static const char *errno_name(int number)
+{
+    return cw_errno_name(number) ? cw_errno_name(number) : "refused";
+}
+
 void cw_evidence_eof(struct cw_evidence_list *list)
 {
     const struct cw_evidence_stats *stats = &list->stats;
@@ -48,6 +53,13 @@ void cw_evidence_eof(struct cw_evidence_list *list)
         cw_evidence_number(list, "fin", cw_age(list->report->in.now_ms, list->oldest->fin_ms), "s");
 }
 
+/* Why what the kernel has in force could not be asked for, so that the mask is the one of the last epoll_ctl; 0 if it could. */
+static int mask_errno(const struct cw_evidence_list *list)
+{
+    const struct cw_set *set = cw_view_set(list->report->view, list->oldest->epoll_set);
+    return set && (list->oldest->flags & CW_CONN_WATCHED) ? (int)set->k_errno : 0;
+}
+
 void cw_evidence_epoll(struct cw_evidence_list *list)
 {
     const struct cw_evidence_stats *stats = &list->stats;
@@ -60,6 +72,12 @@ void cw_evidence_epoll(struct cw_evidence_list *list)
         cw_out_str(out, " with ");
         cw_evidence_epoll_mask(out, oldest->epoll_mask);
         cw_evidence_share(list, stats->same_watch);
+        if (mask_errno(list)) {
+            cw_out_str(out, " as registered; the set's fdinfo may not be read (");
+            cw_out_errno(out, mask_errno(list));
+            cw_out_char(out, ')');
+            cw_evidence_unavailable(list, errno_name(mask_errno(list)));
+        }
         cw_evidence_value(list, (uint32_t)oldest->epoll_fd, "fd");
     } else if (oldest->flags & CW_CONN_WAS_WATCHED) {
         cw_out_str(out, "taken out of epoll set ");
@@ -83,14 +101,32 @@ void cw_evidence_epoll(struct cw_evidence_list *list)
         cw_evidence_number(list, "poll_mask", oldest->poll_mask, "mask");
 }
 
+/* "Recv-Q not known", and why. */
+static void out_no_queue(struct cw_evidence_list *list, const char *words)
+{
+    const struct cw_ledger *header = list->report->view->header;
+
+    cw_out_str(list->out, words);
+    if (!(header->flags & CW_HEADER_NO_NETLINK)) {
+        cw_evidence_unavailable(list, header->truth == CW_TRUTH_KERNEL ? "sock_diag does not tell"
+                                                                       : "sock_diag was not asked");
+    } else if (header->netlink_errno) {
+        cw_out_str(list->out, ": sock_diag refused (");
+        cw_out_errno(list->out, header->netlink_errno);
+        cw_out_char(list->out, ')');
+        cw_evidence_unavailable(list, errno_name(header->netlink_errno));
+    } else {
+        cw_evidence_unavailable(list, "sock_diag refused");
+    }
+}
+
 void cw_evidence_recv_q(struct cw_evidence_list *list)
 {
     const struct cw_evidence_stats *stats = &list->stats;
     struct cw_out *out = cw_evidence_begin(list, "recv_q");
 
     if (!stats->recv_q.n) {
-        cw_out_str(out, "Recv-Q not known");
-        cw_evidence_unavailable(list, "sock_diag could not be used");
+        out_no_queue(list, "Recv-Q not known");
     } else {
         cw_out_str(out, "Recv-Q ");
         cw_evidence_numbers(out, &stats->recv_q);
@@ -192,8 +228,7 @@ void cw_evidence_send_q(struct cw_evidence_list *list)
     struct cw_out *out = cw_evidence_begin(list, "send_q");
 
     if (!stats->send_q.n) {
-        cw_out_str(out, "Send-Q not known");
-        cw_evidence_unavailable(list, "sock_diag could not be used");
+        out_no_queue(list, "Send-Q not known");
     } else {
         cw_out_str(out, "Send-Q ");
         cw_evidence_numbers(out, &stats->send_q);

@@ -104,11 +104,18 @@ static const struct cw_watch *find(const struct cw_conn *conn, const struct cw_w
     return inode && low < n && (uint32_t)watches[low].inode == inode ? &watches[low] : NULL;
 }
 
+void cw_fdinfo_refused(struct cw_view *view, uint32_t set_index, int error)
+{
+    if (cw_view_set(view, set_index))
+        CW_SET(view->sets[set_index].k_errno, (uint32_t)error);
+}
+
 void cw_fdinfo_enter(struct cw_view *view, uint32_t set_index, struct cw_watch *watches, size_t n)
 {
     const struct cw_set *set = cw_view_set(view, set_index);
     uint32_t used = CW_GET(view->header->sections[CW_SECTION_CONNS].used);
 
+    cw_fdinfo_refused(view, set_index, 0);
     sort(watches, n);
     for (uint32_t i = 1; set && i < used && i < view->n_conns; i++) {
         struct cw_conn *conn = &view->conns[i];

@@ -30,4 +30,8 @@ bool cw_fdinfo_wanted(const struct cw_conn *conn);
  * is wanted. One thread at a time per view. */
 void cw_fdinfo_enter(struct cw_view *view, uint32_t set_index, struct cw_watch *watches, size_t n);
 
+/* What the set at this index holds could not be had, for this errno (positive): the records stay as they are, and reports say so.
+ * As cw_fdinfo_enter. */
+void cw_fdinfo_refused(struct cw_view *view, uint32_t set_index, int error);
+
 #endif

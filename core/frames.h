@@ -8,8 +8,6 @@
 #include "core/resolve.h"
 #include "core/view.h"
 
-
-
 /* Copies the frames worth showing, innermost first, and returns how many: at least one if the stack has any.
  * `symbols` is room for CW_SYMBOLS_MAX; resolver may be NULL. */
 unsigned cw_frames_shown(const struct cw_view *view, const struct cw_resolver *resolver, uint32_t stack,

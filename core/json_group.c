@@ -1,6 +1,6 @@
 /* JSON report: one code path. */
-#include "core/json.h"
 #include "core/ages.h"
+#include "core/json.h"
 #include "core/names.h"
 #include "core/syscalls.h"
 #include "core/work.h"
@@ -160,7 +160,10 @@ static void out_holders(struct cw_json *json, const struct cw_report *report, co
             cw_json_i64(json, "pid", holders[k].pid);
             cw_json_str(json, "name", holders[k].name[0] ? holders[k].name : NULL);
             cw_json_i64(json, "fd", holders[k].fd);
-            cw_json_str(json, "how", own ? "dup" : conn->flags & CW_CONN_SCM_SENT || conn->origin == CW_ORIGIN_RECEIVED ? "passed" : "fork");
+            cw_json_str(json, "how",
+                        own                                                                    ? "dup"
+                        : conn->flags & CW_CONN_SCM_SENT || conn->origin == CW_ORIGIN_RECEIVED ? "passed"
+                                                                                               : "fork");
             cw_json_close(json, '}');
         }
     }

@@ -1,9 +1,8 @@
 #include "core/names.h"
 
-#include <errno.h>
-
 #include "include/cwguard_ledger.h"
 
+#include <errno.h>
 #include <stddef.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -46,18 +45,26 @@ const char *cw_tcp_state_name(unsigned state)
 
 const char *cw_errno_name(int number)
 {
-    switch (number) {
-#define X(name)                                                                                                        \
-    case name:                                                                                                         \
-        return #name;
-        X(EPERM) X(ENOENT) X(ESRCH) X(EINTR) X(EIO) X(EBADF) X(EAGAIN) X(ENOMEM) X(EACCES) X(EFAULT) X(EBUSY) X(EINVAL) X(ENFILE)
-        X(EMFILE) X(ENOSPC) X(EPIPE) X(ENOSYS) X(EPROTO) X(EOPNOTSUPP) X(ENETDOWN) X(ENETUNREACH) X(ENETRESET)
-        X(ECONNABORTED) X(ECONNRESET) X(ENOBUFS) X(ENOTCONN) X(ESHUTDOWN) X(ETIMEDOUT) X(ECONNREFUSED) X(EHOSTDOWN)
-        X(EHOSTUNREACH) X(EALREADY) X(EINPROGRESS) X(ECANCELED)
-#undef X
-    default:
-        return NULL;
+#define ROW(name)                                                                                                      \
+    {                                                                                                                  \
+        name, #name                                                                                                    \
     }
+    static const struct {
+        int number;
+        const char *name;
+    } rows[] = {
+        ROW(EPERM),        ROW(ENOENT),   ROW(ESRCH),       ROW(EINTR),     ROW(EIO),          ROW(EBADF),
+        ROW(EAGAIN),       ROW(ENOMEM),   ROW(EACCES),      ROW(EFAULT),    ROW(EBUSY),        ROW(EINVAL),
+        ROW(ENFILE),       ROW(EMFILE),   ROW(ENOSPC),      ROW(EPIPE),     ROW(ENOSYS),       ROW(EPROTO),
+        ROW(EOPNOTSUPP),   ROW(ENETDOWN), ROW(ENETUNREACH), ROW(ENETRESET), ROW(ECONNABORTED), ROW(ECONNRESET),
+        ROW(ENOBUFS),      ROW(ENOTCONN), ROW(ESHUTDOWN),   ROW(ETIMEDOUT), ROW(ECONNREFUSED), ROW(EHOSTDOWN),
+        ROW(EHOSTUNREACH), ROW(EALREADY), ROW(EINPROGRESS), ROW(ECANCELED), ROW(EAFNOSUPPORT), ROW(EPROTONOSUPPORT),
+    };
+#undef ROW
+    for (size_t i = 0; i < COUNT(rows); i++)
+        if (rows[i].number == number)
+            return rows[i].name;
+    return NULL;
 }
 
 void cw_out_errno(struct cw_out *out, int number)

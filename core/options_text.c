@@ -123,8 +123,8 @@ void cw_options_markdown(struct cw_out *out)
                "    CWGUARD_OPTIONS=\"key=value:key=value\"\n\n"
                "Pairs are separated by ':' or white space; a value in single or double quotes may hold both. A name\n"
                "that does not exist or a value out of range gives one warning line, and the rest still applies. Under\n"
-               "AT_SECURE (setuid programs) the variable is ignored. The tool takes the same options as flags, with\n"
-               "hyphens: `exit_grace=5s` is `--exit-grace=5s`.\n\n"
+               "AT_SECURE (setuid programs) the variable is ignored. `cwguard report` takes some of them as flags,\n"
+               "with hyphens: `exit_grace=5s` is `--exit-grace=5s`; `cwguard report --help` lists these.\n\n"
                "| option | default | values | what it does |\n"
                "|---|---|---|---|\n");
     for (size_t i = 0; i < cw_options_count; i++) {

@@ -82,13 +82,16 @@ bool cw_proctask_stat(const char *text, size_t n, struct cw_task_stat *ret)
     return !cursor.bad;
 }
 
-bool cw_proctask_is_another(const struct cw_ledger *header, const struct cw_thread *thread, uint64_t start_ticks)
+bool cw_proctask_is_another(const struct cw_ledger *header, const struct cw_thread *thread, uint64_t start_ticks,
+                            uint64_t suspended_ns)
 {
     /* USER_HZ, the same on every x86-64 kernel; one tick, and one of the coarse clock, may be lost in rounding. */
     const uint64_t tick_ns = 10000000, slack_ns = 30000000;
-    if (!header->start_ticks || !header->process_start_mono_ns || start_ticks < header->start_ticks)
+    if (!header->start_ticks || start_ticks < header->start_ticks || start_ticks > UINT64_MAX / tick_ns)
         return false;
-    uint64_t began_ns = header->process_start_mono_ns + (start_ticks - header->start_ticks) * tick_ns;
+    /* At the earliest: part of the suspension may have come only after it began. */
+    uint64_t began_ns = start_ticks * tick_ns;
+    began_ns -= suspended_ns < began_ns ? suspended_ns : began_ns;
     return began_ns > header->start_mono_ns + (uint64_t)CW_GET(thread->first_ms) * 1000000 + slack_ns;
 }
 

@@ -24,8 +24,10 @@ struct cw_task_stat {
 bool cw_proctask_stat(const char *text, size_t n, struct cw_task_stat *ret);
 
 /* Whether a thread that began at start_ticks cannot be the one of this record: it began only after that had touched a socket.
- * (The number of one that has exited may be given to another.) */
-bool cw_proctask_is_another(const struct cw_ledger *header, const struct cw_thread *thread, uint64_t start_ticks);
+ * (The number of one that has exited may be given to another.) suspended_ns: for how long the machine was suspended since it
+ * was started, CLOCK_BOOTTIME minus CLOCK_MONOTONIC: ticks count that time, the ledger's clock does not. */
+bool cw_proctask_is_another(const struct cw_ledger *header, const struct cw_thread *thread, uint64_t start_ticks,
+                            uint64_t suspended_ns);
 
 struct cw_task_call {
     int nr;           /* number of the system call that the thread is in, or CW_SYSCALL_NONE */

@@ -35,7 +35,8 @@ static uint32_t candidates(const struct cw_view *view)
 {
     uint32_t n = 0, used = conns_used(view);
     for (uint32_t i = 1; i < used; i++)
-        n += is_late(&view->conns[i]) || is_in(&view->conns[i], STATE_CLOSE_WAIT) || is_in(&view->conns[i], STATE_CLOSE);
+        n +=
+            is_late(&view->conns[i]) || is_in(&view->conns[i], STATE_CLOSE_WAIT) || is_in(&view->conns[i], STATE_CLOSE);
     return n;
 }
 
@@ -85,7 +86,7 @@ static void add_item(struct build *build, uint32_t index, enum cw_report_section
                              .deciding_stack = decision.stack,
                              .deciding_call = decision.call,
                              .part = decision.part,
-                             .one_group = decision.one_group};
+                             .grouped = (uint8_t)decision.grouped};
 }
 
 /* A failed connection: for how long nobody has done anything about it. */
@@ -152,9 +153,12 @@ static int compare_keys(const struct cw_item *a, const struct cw_item *b)
 {
     int result = order(a->section, b->section);
     result = result ? result : order(a->diagnosis, b->diagnosis);
-    result = result ? result : order(a->part, b->part);
-    if (result || (a->one_group && b->one_group))
-        return result;
+    result = result ? result : order(a->grouped, b->grouped);
+    if (a->grouped == CW_GROUPED_BY_PART ||
+        (a->grouped == CW_GROUPED_BY_DECISION && !(a->deciding_stack | b->deciding_stack)))
+        return result ? result : order(a->part, b->part);
+    if (result || a->grouped == CW_GROUPED_BY_DECISION)
+        return result ? result : order(a->deciding_stack, b->deciding_stack);
     result = order(a->origin_stack, b->origin_stack);
     result = result ? result : order(a->deciding_stack, b->deciding_stack);
     result = result ? result : order(a->close_stack, b->close_stack);

@@ -34,9 +34,17 @@ struct cw_report_input {
     const struct cw_resolver *resolver; /* may be NULL: then modules and offsets only */
     const struct cw_holder *holders;    /* sorted by inode, pid, fd */
     uint32_t n_holders;
-    bool holders_known;                 /* somebody has looked; else holders_errno may say why not */
-    uint32_t holders_refused;           /* processes that did not let us look */
+    bool holders_known;       /* somebody has looked; else holders_errno may say why not */
+    uint32_t holders_refused; /* processes that did not let us look */
     int holders_errno;
+    int32_t holders_refused_pid; /* the first of them, 0 not known */
+    int holders_refused_errno;   /* with what */
+    /* Sockets in CLOSE_WAIT that this process has closed and children keep open: reported by those, a remark here. */
+    bool held_known;                  /* somebody has looked */
+    uint32_t held_sockets, held_pids; /* how many, and how many processes hold them */
+    int32_t held_pid, held_fd;        /* who holds most of them, and the first one's fd there */
+    bool held_by_descendant;          /* no child of its own, but a child's */
+    char held_name[16];               /* of the process, NUL-terminated */
 };
 
 enum cw_report_section {
@@ -55,7 +63,7 @@ struct cw_item {
     uint32_t deciding_stack;
     uint8_t section, diagnosis;
     uint8_t deciding_call; /* enum cw_call */
-    bool one_group;        /* struct cw_decision */
+    uint8_t grouped;       /* enum cw_grouped */
 };
 
 /* One code path: same section, diagnosis, stacks and label; or what waits for the same thread or listener. Its items are items[first] to items[first + count - 1],

@@ -48,6 +48,13 @@ static void out_place(struct cw_out *out, const struct cw_report *report, uint64
     }
 }
 
+/* Padded; one that sticks out is kept apart from the next as well. */
+static void out_column(struct cw_out *out, const char *text, unsigned width)
+{
+    unsigned columns = cw_text_columns(text);
+    cw_out_pad(out, text, columns + 2 > width ? columns + 2 : width);
+}
+
 struct widths {
     unsigned function, file;
 };
@@ -81,9 +88,9 @@ static void out_frames(struct cw_out *out, const struct cw_report *report, uint3
             cw_out_str(out, "    #");
             cw_out_u64(out, number);
             cw_out_str(out, number < 10 ? "  " : " ");
-            cw_out_pad(out, function_text(report, symbol, work->frames[i]), widths.function + 2);
+            out_column(out, function_text(report, symbol, work->frames[i]), widths.function + 2);
             if (widths.file)
-                cw_out_pad(out, file_text(report, symbol), widths.file + 2);
+                out_column(out, file_text(report, symbol), widths.file + 2);
             out_place(out, report, work->frames[i], symbol && symbol->function);
             cw_out_char(out, '\n');
         }

@@ -178,6 +178,18 @@ bool cw_truth_failed(struct cw_truth_check *check, const int *fds, unsigned n, u
     return false;
 }
 
+void cw_truth_queues(struct cw_truth_check *check, int fd, const struct cw_sock *sock)
+{
+    struct cw_conn *conn = slot_record(check->view, fd);
+    if (!conn || !sock->has_queues || CW_GET(conn->k_state) != TCP_CLOSE_WAIT || CW_GET(conn->inode) != sock->inode ||
+        CW_GET(conn->k_ms) != check->now_ms)
+        return;
+    CW_SET(conn->k_recv_q, sock->recv_q);
+    CW_SET(conn->k_send_q, sock->send_q);
+    unsigned k = CW_GET(conn->k_flags) | CW_K_QUEUES | (sock->send_q ? CW_K_UNACKED : 0u);
+    CW_SET(conn->k_flags, (uint8_t)k);
+}
+
 void cw_truth_listener(struct cw_truth_check *check, int fd, const struct cw_sock *sock)
 {
     struct cw_conn *conn = slot_record(check->view, fd);
@@ -186,7 +198,8 @@ void cw_truth_listener(struct cw_truth_check *check, int fd, const struct cw_soc
     if (sock->inode)
         CW_SET(conn->inode, sock->inode);
     CW_SET(conn->k_recv_q, sock->recv_q);
-    CW_SET(conn->k_send_q, sock->send_q);
+    if (sock->send_q || !(CW_GET(conn->k_flags) & CW_K_QUEUES)) /* /proc/net/tcp does not say the limit */
+        CW_SET(conn->k_send_q, sock->send_q);
     CW_SET(conn->k_flags, CW_K_QUEUES);
     CW_SET(conn->k_ms, check->now_ms);
     CW_SET(conn->k_state, TCP_LISTEN);
@@ -232,6 +245,7 @@ static void gather_listeners(struct cw_truth_check *check)
     uint32_t used = conns_used(view);
     check->gathered = true;
     check->n_listeners = 0;
+    memset(check->entered, 0, sizeof check->entered);
     for (uint32_t i = 1; i < used && check->n_listeners < CW_TRUTH_LISTENERS; i++) {
         const uint32_t of = CW_CONN_IN_USE | CW_CONN_LISTENER;
         if ((CW_GET(view->conns[i].flags) & (of | CW_CONN_LATE | CW_CONN_GONE)) == of)
@@ -239,34 +253,77 @@ static void gather_listeners(struct cw_truth_check *check)
     }
 }
 
-/* Whether the socket can be in the queue of one of our listeners; where that listens (0: in several places). */
-static bool listened_for(const struct cw_truth_check *check, const struct cw_sock *sock, uint32_t *ret_stack)
+/* Whether what waits at this listener is the parent's to report. */
+static bool is_parents(const struct cw_truth_check *check, const struct cw_conn *listener)
 {
-    unsigned n = 0;
-    for (uint32_t i = 0; i < check->n_listeners; i++) {
-        const struct cw_conn *listener = &check->view->conns[check->listeners[i]];
-        if (!cw_listener_takes(listener, sock->family, sock->local, sock->local_port) || cw_listener_is_empty(listener))
-            continue;
-        if (check->parent_lives && CW_GET(listener->origin) == CW_ORIGIN_FORKED)
-            continue;
-        uint32_t stack = CW_GET(listener->open_stack);
-        *ret_stack = n++ == 0 || stack == *ret_stack ? stack : 0;
+    return check->parent_lives && CW_GET(listener->origin) == CW_ORIGIN_FORKED;
+}
+
+/* Calls `each` for every listener in whose queue the socket can be. */
+static void each_listener(struct cw_truth_check *check, const struct cw_sock *sock,
+                          void (*each)(struct cw_truth_check *check, uint32_t at, void *ctx), void *ctx)
+{
+    struct cw_conn address = {.family = sock->family, .local_port = sock->local_port};
+    memcpy(address.local, sock->local, sizeof address.local);
+    for (uint32_t at = 0, n = check->n_listeners;; at++) {
+        at = cw_listeners_next(check->view, check->listeners, n, at, &address);
+        if (at == n)
+            return;
+        each(check, at, ctx);
     }
-    return n > 0;
+}
+
+struct place {
+    unsigned n;     /* listeners that are ours to report */
+    bool room;      /* one holds more than was put into it */
+    bool parents;   /* it is not ours to report */
+    uint32_t at;    /* the first of those */
+    uint32_t stack; /* where ours listen, 0: in several places */
+};
+
+/* The parent reports what is at its own listeners, and fills their queues in the same order as we do. */
+static void find_place(struct cw_truth_check *check, uint32_t at, void *ctx)
+{
+    struct place *place = ctx;
+    const struct cw_conn *listener = &check->view->conns[check->listeners[at]];
+    bool known = cw_listener_queue_known(listener), parents = is_parents(check, listener);
+    bool room = known ? check->entered[at] < CW_GET(listener->k_recv_q) : !parents;
+    uint32_t stack = CW_GET(listener->open_stack);
+
+    if (!parents)
+        place->stack = place->n++ == 0 || stack == place->stack ? stack : 0;
+    if (!room || place->room)
+        return;
+    place->room = true;
+    place->parents = parents;
+    place->at = at;
+}
+
+static void mark_shared(struct cw_truth_check *check, uint32_t at, void *ctx)
+{
+    struct cw_conn *listener = &check->view->conns[check->listeners[at]];
+    (void)ctx;
+    CW_SET(listener->k_flags, (uint8_t)(CW_GET(listener->k_flags) | CW_K_PORT_SHARED));
 }
 
 int cw_truth_queued(struct cw_truth_check *check, const struct cw_sock *sock, int late)
 {
-    uint32_t stack = 0;
+    struct place place = {0};
     if (!check->gathered)
         gather_listeners(check);
-    if (sock->inode || !listened_for(check, sock, &stack))
+    if (sock->inode)
+        return 0;
+    each_listener(check, sock, find_place, &place);
+    if (place.n && !late && (!place.room || place.parents))
+        each_listener(check, sock, mark_shared, NULL);
+    check->entered[place.at] += place.room;
+    if (!place.n || (!late && (!place.room || place.parents)))
         return 0;
     struct cw_conn *conn = new_record(check, CW_ORIGIN_QUEUED, -1);
     if (!conn)
         return 0;
     enter(check, conn, sock);
-    CW_SET(conn->open_stack, stack);
+    CW_SET(conn->open_stack, place.stack);
     CW_SET(conn->open_call, CW_CALL_listen);
     if (late) {
         CW_SET(conn->close_ms, check->now_ms);

@@ -22,6 +22,7 @@ struct cw_truth_check {
     uint32_t no_room;       /* sockets that could not be entered */
     bool gathered;          /* the rest: the listeners, gathered at the first queued socket */
     uint32_t n_listeners, listeners[CW_TRUTH_LISTENERS];
+    uint32_t entered[CW_TRUTH_LISTENERS]; /* sockets put into the queue of each */
 };
 
 /* Forgets the state that earlier checks left in every record (LATE ones apart). */
@@ -45,6 +46,9 @@ static inline bool cw_truth_shut_down(const struct cw_conn *conn)
     return (CW_GET(conn->flags) & (CW_CONN_SHUT_WR | failed)) == CW_CONN_SHUT_WR;
 }
 
+/* Without sock_diag: the queues of a socket that cw_truth_socket was told of without them, by its inode. */
+void cw_truth_queues(struct cw_truth_check *check, int fd, const struct cw_sock *sock);
+
 /* What the kernel says of a listener at fd: its queue. Before the first cw_truth_queued. */
 void cw_truth_listener(struct cw_truth_check *check, int fd, const struct cw_sock *sock);
 
@@ -55,8 +59,11 @@ void cw_truth_gone(struct cw_truth_check *check, bool (*is_socket)(void *ctx, in
  * the last check (or that was never checked), and that no hook saw closed or shut down, was in CLOSE_WAIT by what is known. */
 void cw_truth_by_hooks(struct cw_view *view);
 
-/* A socket without an fd: if it can be in the queue of one of the ledger's listeners, it is entered as QUEUED.
- * late: the listener is about to be closed or shut down, which destroys it. Returns whether it was entered. */
+/* A socket without an fd: if it can be in the queue of one of the ledger's listeners, it is entered as QUEUED. Whose
+ * queue it is in is not told when others listen on the port too (SO_REUSEPORT): no more are entered than the queues
+ * hold, and where there are more the listeners are marked with CW_K_PORT_SHARED. Queues are filled in the order of
+ * the records. late: the listener is about to be closed or shut down, which destroys it; all that can be in its
+ * queue are entered. Returns whether it was entered. */
 int cw_truth_queued(struct cw_truth_check *check, const struct cw_sock *sock, int late);
 
 #endif

@@ -7,6 +7,12 @@ const struct cw_conn *cw_view_conn(const struct cw_view *view, uint32_t index)
     return index && index < view->n_conns ? &view->conns[index] : NULL;
 }
 
+const struct cw_conn *cw_slot_conn(const struct cw_view *view, int fd)
+{
+    uint64_t slot = fd >= 0 && (uint32_t)fd < view->n_slots ? view->slots[fd] : 0;
+    return CW_SLOT_KIND(slot) == CW_SLOT_CONN ? cw_view_conn(view, CW_SLOT_INDEX(slot)) : NULL;
+}
+
 const struct cw_set *cw_view_set(const struct cw_view *view, uint32_t index)
 {
     return index && index < view->n_sets ? &view->sets[index] : NULL;

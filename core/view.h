@@ -33,8 +33,10 @@ struct cw_view {
 
 /* The record, or NULL where the index is 0 or out of range. */
 const struct cw_conn *cw_view_conn(const struct cw_view *view, uint32_t index);
+const struct cw_conn *cw_slot_conn(const struct cw_view *view, int fd); /* what the fd means, if that is a socket */
 const struct cw_set *cw_view_set(const struct cw_view *view, uint32_t index);
-const struct cw_fork *cw_view_fork(const struct cw_view *view, uint32_t seq); /* the fork that raised the counter to seq */
+const struct cw_fork *cw_view_fork(const struct cw_view *view,
+                                   uint32_t seq); /* the fork that raised the counter to seq */
 const struct cw_module *cw_view_module(const struct cw_view *view, uint32_t index);
 
 /* The thread that a reference names, or NULL if unknown or its record was given to another thread since. */

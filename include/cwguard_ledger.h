@@ -211,7 +211,8 @@ struct cw_conn {
 enum cw_k_flag {
     CW_K_QUEUES = 1 << 0, /* k_recv_q and k_send_q are known */
     CW_K_RDHUP = 1 << 1,  /* poll said POLLRDHUP or POLLHUP */
-    CW_K_UNACKED = 1 << 2 /* sent data was unacknowledged or queued */
+    CW_K_UNACKED = 1 << 2, /* sent data was unacknowledged or queued */
+    CW_K_PORT_SHARED = 1 << 3 /* listener: more wait on its port than in this process's queues */
 };
 
 /* --- threads --- */
@@ -255,7 +256,9 @@ struct cw_set {
     uint32_t next_free;
     uint32_t idle_ms;      /* last return that timed out */
     uint32_t generation;
-    uint32_t reserved[7];
+    uint32_t k_errno;      /* why its fdinfo could not be read at the last check: masks are as registered; 0 it could, or
+                              nobody has asked */
+    uint32_t reserved[6];
 };
 
 /* --- forks --- */
@@ -332,7 +335,7 @@ enum cw_header_flag {
     CW_HEADER_REPORTED = 1u << 2,  /* a complete report is out */
     CW_HEADER_OFF = 1u << 3,       /* the recorder has switched itself off: off_reason says why */
     CW_HEADER_FORKED = 1u << 4,    /* begun by a forked child */
-    CW_HEADER_NO_NETLINK = 1u << 5, /* the last check could not use sock_diag: queues are unknown */
+    CW_HEADER_NO_NETLINK = 1u << 5, /* a check could not use sock_diag (netlink_errno) */
     CW_HEADER_NO_FDS = 1u << 6      /* not one fd was to be had for the last check: the reporter has to ask in our place */
 };
 
@@ -377,6 +380,7 @@ struct cw_ledger {
     char tool_version[24];
     char options[1024];    /* CWGUARD_OPTIONS as read */
     char off_reason[128];
+    int32_t netlink_errno; /* NO_NETLINK: why; 0 not known */
 };
 
 _Static_assert(sizeof(struct cw_conn) == 256, "struct cw_conn is four cache lines");

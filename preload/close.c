@@ -28,7 +28,7 @@ bool cw_close_freed(int result, int error)
 struct stock {
     struct cw_truth_check truth;
     const struct cw_conn *listener;
-    uint32_t entered, room;
+    uint32_t entered, most;
 };
 
 static uint32_t late_room(void)
@@ -48,29 +48,49 @@ static uint32_t new_late(void *ctx)
     return index;
 }
 
+/* A client that came and went a moment ago is no leak: the end's grace period holds here too. */
+static bool just_come(const struct stock *stock, const struct cw_sock *sock)
+{
+    uint32_t in_ms = CW_GET(stock->listener->in_last_ms), grace_ms = cw_static.options.exit_grace_ms;
+
+    if (sock->has_info)
+        return sock->last_ack_recv_ms < grace_ms;
+    /* Who waits now has come since accept last found nobody. */
+    return in_ms && CW_GET(stock->listener->in_last_res) == -EAGAIN && stock->truth.now_ms - in_ms < grace_ms;
+}
+
 static int queued(void *ctx, const struct cw_sock *sock)
 {
     struct stock *stock = ctx;
-    /* A client that came and went a moment ago is no leak: the end's grace period holds here too. */
-    if (sock->has_info && sock->last_ack_recv_ms < cw_static.options.exit_grace_ms)
-        return 0;
-    if (sock->inode == 0 && sock->local_port == CW_GET(stock->listener->local_port))
+    if (stock->entered < stock->most && sock->inode == 0 && sock->local_port == CW_GET(stock->listener->local_port) &&
+        !just_come(stock, sock))
         stock->entered += (uint32_t)cw_truth_queued(&stock->truth, sock, 1);
-    return 0;
+    return stock->entered >= stock->most;
 }
 
-uint32_t cw_listener_stock(struct cw_conn *listener, int fd)
+/* At most so many, of whatever listener on this port. */
+static uint32_t take_stock(struct cw_conn *listener, int fd, bool whole_port)
 {
     struct cw_sock info = {0};
     if (!cw_kernel_tcp_info(fd, &info) || info.state != TCP_LISTEN || info.recv_q == 0)
         return 0;
     struct stock stock = {.truth = {.view = &CW_P->view, .now_ms = cw_now_ms(), .new_conn = new_late},
-                          .listener = listener};
+                          .listener = listener,
+                          .most = whole_port ? UINT32_MAX : info.recv_q};
     CW_SET(listener->k_recv_q, info.recv_q);
     CW_SET(listener->k_send_q, info.send_q);
     CW_SET(listener->k_ms, stock.truth.now_ms);
-    cw_kernel_dump_close_wait(CW_GET(listener->local_port), queued, &stock);
+    int failed = cw_kernel_dump_close_wait(CW_GET(listener->local_port), queued, &stock);
+    if (failed < 0 && !stock.entered) {
+        cw_kernel_note_refusal(failed);
+        cw_kernel_read_close_wait(queued, &stock);
+    }
     return stock.entered ? stock.truth.now_ms : 0;
+}
+
+uint32_t cw_listener_stock(struct cw_conn *listener, int fd)
+{
+    return take_stock(listener, fd, false);
 }
 
 static int queued_still(void *ctx, const struct cw_sock *sock)
@@ -91,12 +111,13 @@ static int queued_still(void *ctx, const struct cw_sock *sock)
     return 0;
 }
 
-/* After the close: a queue that another process holds too (a parent, a child) lives on, and with it what was in it. */
+/* After the close: a queue that another process holds too (a parent, a child) lives on, and with it what was in it;
+ * so does that of another listener on the port. */
 static void listener_unstock(const struct cw_closing *closing)
 {
     struct cw_closing at = *closing;
-    if (at.queue_ms)
-        cw_kernel_dump_close_wait(at.queue_port, queued_still, &at);
+    if (at.queue_ms && cw_kernel_dump_close_wait(at.queue_port, queued_still, &at) < 0)
+        cw_kernel_read_close_wait(queued_still, &at);
 }
 
 void cw_listener_closed(uint32_t now_ms)
@@ -149,7 +170,7 @@ void cw_close_begin(struct cw_closing *closing, int fd)
         return;
     if (CW_GET(conn->flags) & CW_CONN_LISTENER) {
         closing->queue_port = CW_GET(conn->local_port);
-        closing->queue_ms = cw_listener_stock(conn, fd);
+        closing->queue_ms = take_stock(conn, fd, true);
     } else {
         closing->late = is_late(conn, fd);
     }

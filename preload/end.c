@@ -4,6 +4,7 @@
 
 #include "core/ages.h"
 #include "core/leak.h"
+#include "core/names.h"
 #include "core/out.h"
 #include "preload/fork.h"
 #include "preload/interrupted.h"
@@ -27,7 +28,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -68,6 +68,8 @@ static uint32_t fin_age_of(const struct cw_conn *conn, uint32_t now_ms)
 
 struct findings {
     uint32_t close_wait, leaked, late, failed;
+    uint32_t
+        orderly; /* of close_wait: clients that closed only because the end had begun; no grace period counts them */
 };
 
 /* FINs that came after the end had begun, or after the last listener was closed, are the orderly end of clients. Not so for
@@ -75,8 +77,10 @@ struct findings {
 static bool is_settling(const struct cw_conn *conn, uint32_t now_ms)
 {
     const struct cw_ledger *header = CW_P->view.header;
-    /* Under a filter it may be that nothing tells when the FIN came: then not the moment of our question either. */
-    if (!cw_kernel_may(CW_MAY_GETSOCKOPT) && (CW_GET(header->flags) & CW_HEADER_NO_NETLINK))
+    /* It may be that nothing tells when the FIN came (a filter; no sock_diag, of a socket that has no fd): then not
+     * the moment of our question either. */
+    bool dated = cw_kernel_may(CW_MAY_GETSOCKOPT) && (CW_GET(conn->k_last_ack_recv) || CW_GET(conn->k_last_data_sent));
+    if (!dated && (CW_GET(header->flags) & CW_HEADER_NO_NETLINK))
         return false;
     uint32_t fin_age = fin_age_of(conn, now_ms), closed_ms = CW_GET(header->listeners_closed_ms);
     if (CW_GET(conn->origin) == CW_ORIGIN_FORKED)
@@ -108,6 +112,7 @@ static struct findings settle(uint32_t now_ms)
         } else if (state == TCP_CLOSE_WAIT) {
             found.close_wait++;
             if (is_settling(conn, now_ms)) {
+                found.orderly++;
                 CW_OR(conn->flags, CW_CONN_SETTLING);
                 CW_AND(conn->flags, ~(uint32_t)CW_CONN_LEAKED);
             } else if (flags & CW_CONN_LEAKED) {
@@ -147,6 +152,11 @@ static void say_clean(const struct findings *found)
         cw_out_str(&out, ", ");
         cw_out_count(&out, found->close_wait);
         cw_out_str(&out, " settling");
+        if (cw_static.options.exit_grace_ms && found->orderly < found->close_wait) {
+            cw_out_str(&out, " for less than ");
+            cw_out_age(&out, cw_static.options.exit_grace_ms);
+            cw_out_str(&out, ": exit_grace=0 counts them");
+        }
     }
     cw_out_char(&out, ')');
     cw_out_flush(&out);
@@ -210,10 +220,9 @@ static void do_end(void *arg)
     if (cw_static.may != CW_MAY_ALL && cw_kernel_may(0))
         cw_static.may |= (uint32_t)cw_probe_again(CW_GET(header->counters[CW_COUNTER_forks]) > 0 ||
                                                   cw_table_used(&cw_table, CW_SECTION_THREADS) > 2);
-    /* A program that has used up its fds is worth a report above all, and asking the kernel takes two or three. */
-    struct rlimit fds;
-    int raised = cw_kernel_fds_raise(&fds);
-    if (raised < 0)
+    /* A program that has used up its fds is worth a report above all: the reporter, which has its own, asks in its place. */
+    bool no_fds = cw_kernel_no_fds();
+    if (no_fds)
         CW_OR(header->flags, CW_HEADER_NO_FDS);
     int failed = cw_kernel_check_all(cw_static.options.exit_grace_ms, end->at);
     uint32_t now_ms = cw_now_ms();
@@ -224,7 +233,7 @@ static void do_end(void *arg)
         errno = saved;
         return;
     }
-    bool something = something_found(&found) || raised < 0;
+    bool something = something_found(&found) || no_fds;
     int out_fd = cw_stderr_fd();
     if (!something && !failed) {
         say_clean(&found);
@@ -239,8 +248,6 @@ static void do_end(void *arg)
             cw_ledger_remove();
         }
     }
-    if (raised > 0)
-        cw_kernel_fds_restore(&fds);
     CW_SET(CW_P->ended, 1);
     errno = saved;
 }

@@ -98,8 +98,7 @@ static uint32_t note_fork(void)
         cw_count(CW_COUNTER_table_full);
         return seq;
     }
-    CW_SET(fork->seq, 0); /* the ring's former entry is over before its fields change */
-    __atomic_thread_fence(__ATOMIC_RELEASE);
+    __atomic_exchange_n(&fork->seq, 0, __ATOMIC_ACQ_REL); /* the ring's former entry is over before its fields change */
     CW_SET(fork->ms, now_ms);
     CW_SET(fork->stack, cw_tls.fork_stack);
     CW_SET(fork->thread, cw_thread_self(now_ms));

@@ -11,7 +11,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -179,30 +178,12 @@ int cw_kernel_each_fd(void (*each)(void *ctx, int fd), void *ctx)
     return (int)got;
 }
 
-int cw_kernel_fds_raise(struct rlimit *ret_before)
+bool cw_kernel_no_fds(void)
 {
     if (!cw_kernel_may(CW_MAY_FILES))
-        return 0;
+        return false;
     long probe = cw_sys(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC, 0);
     if (probe >= 0)
         cw_sys(SYS_close, probe);
-    if (probe != -EMFILE)
-        return 0;
-    if (cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, ret_before) != 0)
-        return -EMFILE;
-    struct rlimit more = {.rlim_cur = ret_before->rlim_cur + 16, .rlim_max = ret_before->rlim_max};
-    if (more.rlim_max < more.rlim_cur)
-        more.rlim_max = more.rlim_cur; /* with CAP_SYS_RESOURCE */
-    if (more.rlim_max > ret_before->rlim_max && cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, &more, NULL) == 0)
-        return 1;
-    more.rlim_max = ret_before->rlim_max; /* without: as far as it goes */
-    if (more.rlim_cur > more.rlim_max)
-        more.rlim_cur = more.rlim_max;
-    bool more_allowed = more.rlim_cur > ret_before->rlim_cur;
-    return more_allowed && cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, &more, NULL) == 0 ? 1 : -EMFILE;
-}
-
-void cw_kernel_fds_restore(const struct rlimit *before)
-{
-    cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, before, NULL);
+    return probe == -EMFILE || probe == -ENFILE;
 }

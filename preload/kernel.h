@@ -38,6 +38,9 @@ int cw_kernel_dump_close_wait(uint16_t local_port, int (*each)(void *ctx, const 
 /* Likewise, for all ports, from /proc/self/net/tcp and tcp6: slower and without times, but by calls that no filter minds. */
 int cw_kernel_read_close_wait(int (*each)(void *ctx, const struct cw_sock *sock), void *ctx);
 
+/* Writes down that sock_diag answered with this negative errno. */
+void cw_kernel_note_refusal(int failed);
+
 /* Calls `each` for every open fd of this process, in ascending order; negative errno if that cannot be read. */
 int cw_kernel_each_fd(void (*each)(void *ctx, int fd), void *ctx);
 
@@ -57,17 +60,18 @@ int cw_kernel_check_all(uint32_t grace_ms, const struct cw_interrupted *at);
 
 /* --- parts of that --- */
 
-/* In a process that has used up its fds not even /proc can be opened, and nobody could ask who waits in the queues of its
- * listeners: allows some more, if none is left, until restored. 0: there is no need; 1: done, *ret_before is to be put back;
- * -EMFILE: there is need, and no way. */
-struct rlimit;
-int cw_kernel_fds_raise(struct rlimit *ret_before);
-void cw_kernel_fds_restore(const struct rlimit *before);
+/* Whether the process has used up its fds: then not even /proc can be opened, and nobody in it can ask who waits in the queues
+ * of its listeners. (Its limit is not ours to raise, not even for a moment: another thread's fd would land where a select set
+ * ends.) */
+bool cw_kernel_no_fds(void);
 
 /* Enters what every thread is doing (k_* of its record), and k_live of the connections in CLOSE_WAIT. */
 void cw_kernel_check_threads(uint32_t now_ms, const struct cw_interrupted *at);
 
 /* Enters what epoll sets hold of the sockets that matter (core/fdinfo.h). */
 void cw_kernel_check_sets(void);
+
+/* Likewise, of this one alone (an index in SETS). Where cw_kernel_may(0). */
+void cw_kernel_check_set(uint32_t index);
 
 #endif

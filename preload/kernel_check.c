@@ -142,6 +142,20 @@ static unsigned same_inode(const struct check *check, uint32_t at, int *fds, uns
     return n;
 }
 
+/* The first of the fds on this inode, check->n if there is none. */
+static uint32_t find_owned(const struct check *check, uint32_t inode)
+{
+    uint32_t low = 0, high = check->n;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (check->owned[mid].inode < inode)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < check->n && check->owned[low].inode == inode ? low : check->n;
+}
+
 static int diagnosed(void *ctx, const struct cw_sock *sock)
 {
     struct check *check = ctx;
@@ -149,18 +163,11 @@ static int diagnosed(void *ctx, const struct cw_sock *sock)
         cw_truth_queued(&check->truth, sock, 0);
         return 0;
     }
-    uint32_t low = 0, high = check->n;
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-        if (check->owned[mid].inode < sock->inode)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    if (low == check->n || check->owned[low].inode != sock->inode)
+    uint32_t at = find_owned(check, sock->inode);
+    if (at == check->n)
         return 0; /* another process's */
     int fds[16];
-    unsigned n = same_inode(check, low, fds, 16);
+    unsigned n = same_inode(check, at, fds, 16);
     struct cw_sock with_options = *sock;
     int keepalive = 0;
     with_options.keepalive =
@@ -202,13 +209,17 @@ static bool is_listener(const struct cw_conn *conn)
     return CW_GET(conn->flags) & CW_CONN_LISTENER;
 }
 
-static void listener_flagged(struct check *check, uint32_t at)
+/* Also those in whose queue nobody is: what waits on the port is another's then. */
+static void ask_listeners(struct check *check)
 {
-    struct cw_sock sock = {0};
-    if (!cw_kernel_tcp_info(check->owned[at].fd, &sock))
-        return;
-    sock.inode = check->owned[at].inode;
-    cw_truth_listener(&check->truth, check->owned[at].fd, &sock);
+    for (uint32_t i = 0; i < check->n; i++) {
+        const struct cw_conn *conn = record_at(check->owned[i].fd);
+        struct cw_sock sock = {0};
+        if (!conn || !is_listener(conn) || !cw_kernel_tcp_info(check->owned[i].fd, &sock))
+            continue;
+        sock.inode = check->owned[i].inode;
+        cw_truth_listener(&check->truth, check->owned[i].fd, &sock);
+    }
 }
 
 /* MPTCP sockets show the state of their first subflow. */
@@ -220,7 +231,7 @@ static bool may_have_failed(const struct cw_conn *conn)
 
 /* POLLHUP without POLLRDHUP's CLOSE_WAIT: reset, timed out, or closed in both directions and not by close(). A connect() that
  * failed leaves the same state. */
-static void hung_up_flagged(struct check *check, uint32_t at)
+static void hung_up(struct check *check, uint32_t at)
 {
     int fds[16];
     struct cw_sock sock = {0};
@@ -233,9 +244,7 @@ static void hung_up_flagged(struct check *check, uint32_t at)
     cw_truth_failed(&check->truth, fds, n, check->owned[at].inode, cw_kernel_local_port(fds[0]));
 }
 
-/* Polls, for these events, each socket of which the record is `of` interest, and hands those flagged to `flagged`. */
-static void poll_owned(struct check *check, short events, bool (*of)(const struct cw_conn *),
-                       void (*flagged)(struct check *, uint32_t))
+static void ask_failed(struct check *check)
 {
     struct pollfd asked[POLL_FDS];
     uint32_t at[POLL_FDS], n = 0;
@@ -243,38 +252,52 @@ static void poll_owned(struct check *check, short events, bool (*of)(const struc
         return;
     for (uint32_t i = 0; i <= check->n; i++) {
         const struct cw_conn *conn = i < check->n ? record_at(check->owned[i].fd) : NULL;
-        if (conn && of(conn) && (n == 0 || check->owned[i].inode != check->owned[at[n - 1]].inode)) {
-            asked[n] = (struct pollfd){.fd = check->owned[i].fd, .events = events};
+        if (conn && may_have_failed(conn) && (n == 0 || check->owned[i].inode != check->owned[at[n - 1]].inode)) {
+            asked[n] = (struct pollfd){.fd = check->owned[i].fd};
             at[n++] = i;
         }
         if (n < POLL_FDS && i < check->n)
             continue;
         if (n && cw_sys(SYS_poll, asked, n, 0) > 0)
             for (uint32_t k = 0; k < n; k++)
-                if (asked[k].revents & (POLLIN | POLLHUP | POLLERR))
-                    flagged(check, at[k]);
+                if (asked[k].revents & (POLLHUP | POLLERR))
+                    hung_up(check, at[k]);
         n = 0;
     }
 }
 
-/* Without sock_diag: who waits in queues, from /proc. */
-static int read_queued(void *ctx, const struct cw_sock *sock)
+/* --- without sock_diag --- */
+
+/* What /proc says of sockets that were asked already: their queues, and who waits in those of listeners. */
+static int listed(void *ctx, const struct cw_sock *sock)
 {
     struct check *check = ctx;
-    cw_truth_queued(&check->truth, sock, 0);
+    if (sock->inode == 0)
+        cw_truth_queued(&check->truth, sock, 0);
+    else
+        for (uint32_t i = find_owned(check, sock->inode); i < check->n && check->owned[i].inode == sock->inode; i++)
+            cw_truth_queues(&check->truth, check->owned[i].fd, sock);
     return 0;
 }
 
-static void read_queues(struct check *check)
+static bool worth_listing(const struct cw_conn *conn)
+{
+    return CW_GET(conn->k_state) == TCP_CLOSE_WAIT ||
+           (is_listener(conn) && CW_GET(conn->k_state) == TCP_LISTEN && CW_GET(conn->k_recv_q));
+}
+
+static int do_without_netlink(struct check *check)
 {
     uint32_t used = cw_table_used(&cw_table, CW_SECTION_CONNS);
-    for (uint32_t i = 1; i < used; i++) {
-        const struct cw_conn *conn = &CW_P->view.conns[i];
-        if (is_listener(conn) && CW_GET(conn->k_state) == TCP_LISTEN && CW_GET(conn->k_recv_q)) {
-            cw_kernel_read_close_wait(read_queued, check);
-            return;
+    if (!cw_kernel_may(CW_MAY_GETSOCKOPT))
+        return cw_kernel_read_close_wait(diagnosed, check);
+    ask_each(check, false);
+    for (uint32_t i = 1; i < used; i++)
+        if (worth_listing(&CW_P->view.conns[i])) {
+            cw_kernel_read_close_wait(listed, check);
+            break;
         }
-    }
+    return 0;
 }
 
 /* --- all of it --- */
@@ -292,7 +315,7 @@ static bool any_mptcp(void)
 static void begin(struct check *check)
 {
     cw_truth_begin(&check->truth);
-    poll_owned(check, POLLIN, is_listener, listener_flagged);
+    ask_listeners(check);
 }
 
 static int ask_kernel(struct check *check)
@@ -301,21 +324,16 @@ static int ask_kernel(struct check *check)
     int failed = check->need == NEED_DUMP ? cw_kernel_dump_close_wait(0, diagnosed, check) : 0;
     if (failed) {
         begin(check);
-        CW_OR(CW_P->view.header->flags, CW_HEADER_NO_NETLINK);
-        if (!cw_kernel_may(CW_MAY_GETSOCKOPT)) {
-            failed = cw_kernel_read_close_wait(diagnosed, check);
-            if (failed)
-                return failed;
-        } else {
-            ask_each(check, false);
-            read_queues(check);
-        }
+        cw_kernel_note_refusal(failed);
+        failed = do_without_netlink(check);
+        if (failed)
+            return failed;
     } else if (check->need == NEED_EACH) {
         ask_each(check, false);
     } else if (check->need == NEED_DUMP && any_mptcp()) {
         ask_each(check, true);
     }
-    poll_owned(check, 0, may_have_failed, hung_up_flagged);
+    ask_failed(check);
     return 0;
 }
 

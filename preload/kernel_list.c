@@ -100,3 +100,9 @@ int cw_kernel_read_close_wait(int (*each)(void *ctx, const struct cw_sock *sock)
     }
     return 0;
 }
+
+void cw_kernel_note_refusal(int failed)
+{
+    CW_SET(CW_P->view.header->netlink_errno, -failed);
+    CW_OR(CW_P->view.header->flags, CW_HEADER_NO_NETLINK);
+}

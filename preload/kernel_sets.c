@@ -78,16 +78,20 @@ static long count_watches(int set_fd)
 }
 
 /* Twice: to count, then to keep. What was added in between, by another thread, is left out. */
-static void ask_set(uint32_t index)
+void cw_kernel_check_set(uint32_t index)
 {
     int set_fd = fd_of(index);
     long n = set_fd < 0 ? -ENOENT : count_watches(set_fd);
-    if (n < 0)
+    if (n < 0) {
+        cw_fdinfo_refused(&CW_P->view, index, (int)-n);
         return;
+    }
     size_t room = (size_t)n + 64, bytes = room * sizeof(struct cw_watch);
     long memory = cw_sys(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory < 0 && memory > -4096)
+    if (memory < 0 && memory > -4096) {
+        cw_fdinfo_refused(&CW_P->view, index, (int)-memory);
         return;
+    }
     struct cw_watch *watches = (struct cw_watch *)memory;
     int fd = open_fdinfo(set_fd);
     n = fd < 0 ? fd : read_watches(fd, watches, room);
@@ -95,6 +99,8 @@ static void ask_set(uint32_t index)
         cw_sys(SYS_close, fd);
     if (n >= 0)
         cw_fdinfo_enter(&CW_P->view, index, watches, (size_t)n < room ? (size_t)n : room);
+    else
+        cw_fdinfo_refused(&CW_P->view, index, (int)-n);
     cw_sys(SYS_munmap, memory, bytes);
 }
 
@@ -116,6 +122,6 @@ void cw_kernel_check_sets(void)
     }
     for (uint32_t set = 1; set < sets && set < SETS_MAX; set++)
         if (wanted[set / 8] & 1u << set % 8)
-            ask_set(set);
+            cw_kernel_check_set(set);
     cw_sys(SYS_munmap, memory, SETS_MAX / 8);
 }

@@ -4,6 +4,7 @@
 
 #include "core/proctask.h"
 #include "core/waitset.h"
+#include "preload/clock.h"
 #include "preload/interrupted.h"
 #include "preload/ledger_parts.h"
 #include "preload/memo.h"
@@ -108,6 +109,13 @@ static void enter_state(struct cw_thread *thread, char state, uint32_t now_ms)
     CW_SET(thread->k_ms, now_ms);
 }
 
+/* First the lesser one: what passes in between only adds to the difference. */
+static uint64_t suspended_ns(void)
+{
+    uint64_t awake_ns = cw_clock_ns(CLOCK_MONOTONIC);
+    return cw_clock_ns(CLOCK_BOOTTIME) - awake_ns;
+}
+
 /* What its files say; false if it is gone. */
 static bool ask_thread(struct cw_thread *thread, uint32_t now_ms, struct known *ret)
 {
@@ -117,8 +125,13 @@ static bool ask_thread(struct cw_thread *thread, uint32_t now_ms, struct known *
     int32_t tid = CW_GET(thread->tid);
     ssize_t n = cw_file_read(task_path(path, tid, "stat"), text, sizeof text);
 
+    if (n < 0 && n != -ENOENT && n != -ESRCH) {
+        enter_no_call(thread, (int)-n);
+        enter_state(thread, 0, now_ms);
+        return true;
+    }
     if (n <= 0 || !cw_proctask_stat(text, (size_t)n, &stat) ||
-        cw_proctask_is_another(CW_P->view.header, thread, stat.start_ticks))
+        cw_proctask_is_another(CW_P->view.header, thread, stat.start_ticks, suspended_ns()))
         return false;
     n = cw_file_read(task_path(path, tid, "syscall"), text, sizeof text);
     bool said = n > 0 && cw_proctask_syscall(text, (size_t)n, &call);

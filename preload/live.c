@@ -6,6 +6,7 @@
 #include "core/evidence.h"
 #include "core/frames.h"
 #include "core/out.h"
+#include "preload/clock.h"
 #include "preload/kernel.h"
 #include "preload/probe.h"
 #include "preload/record.h"
@@ -13,9 +14,12 @@
 #include "preload/sys.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -23,6 +27,10 @@
 #define LINES_PER_MINUTE 10u
 #define PATHS 1024u
 #define LINE_BYTES 1024u
+#define WAITING 4096u /* sockets; as many as a slice of a sweep may find */
+#define SETS_AT_ONCE 64u
+#define SETS_SHARE 256u /* of the time at most one part in so many is spent on asking sets */
+#define SETS_PAUSE_MAX_MS 60000u
 
 /* Leaked connections per code path (diagnosis, both stacks). Open addressing; a full table announces nothing new. */
 static struct {
@@ -199,15 +207,116 @@ static void say_leak(const struct cw_conn *conn, enum cw_diagnosis_id diagnosis,
     end_line(work);
 }
 
-void cw_live_leaked(struct cw_conn *conn, uint32_t now_ms)
+/* --- sockets that have leaked, and what they have leaked by --- */
+
+/* Diagnosed together at the end of a slice of a sweep: asking the kernel what an epoll set holds takes as long for
+ * one socket as for all of it. One thread at a time, as sweeps are. */
+static struct {
+    uint32_t index;
+    uint16_t generation;
+} waiting[WAITING];
+static uint32_t n_waiting, waiting_epoch, sets_asked_ms, sets_pause_ms;
+
+void cw_live_leaked(const struct cw_conn *conn)
+{
+    if (!cw_static.options.live)
+        return;
+    if (CW_GET(waiting_epoch) != CW_GET(CW_P->epoch)) {
+        CW_SET(waiting_epoch, CW_GET(CW_P->epoch));
+        CW_SET(n_waiting, 0);
+    }
+    uint32_t n = CW_GET(n_waiting);
+    if (n >= WAITING) {
+        cw_count(CW_COUNTER_lines_dropped);
+        return;
+    }
+    CW_SET(waiting[n].index, (uint32_t)(conn - CW_P->view.conns));
+    CW_SET(waiting[n].generation, CW_GET(conn->generation));
+    CW_SET(n_waiting, n + 1);
+}
+
+/* NULL: it was closed, or used again, before anything could be said of it. */
+static struct cw_conn *still_leaked(uint32_t at)
+{
+    const uint32_t of = CW_CONN_IN_USE | CW_CONN_LEAKED | CW_CONN_LATE;
+    struct cw_conn *conn = &CW_P->view.conns[CW_GET(waiting[at].index)];
+    bool same = CW_GET(conn->generation) == CW_GET(waiting[at].generation);
+    return same && (CW_GET(conn->flags) & of) == (CW_CONN_IN_USE | CW_CONN_LEAKED) ? conn : NULL;
+}
+
+/* Whether a one-shot registration, spent or not, may make a pause in reading of what looks like an event ignored: no
+ * hook sees which socket an event was for. */
+static bool needs_its_set(const struct cw_conn *conn)
+{
+    return (CW_GET(conn->flags) & (CW_CONN_WATCHED | CW_CONN_EOF_SEEN)) == CW_CONN_WATCHED &&
+           CW_GET(conn->in_first_ms) && (CW_GET(conn->epoll_mask) & EPOLLONESHOT) && CW_GET(conn->epoll_set);
+}
+
+struct asked {
+    uint16_t sets[SETS_AT_ONCE];
+    unsigned n;
+};
+
+static bool was_asked(const struct asked *asked, uint16_t set)
+{
+    for (unsigned i = 0; i < asked->n; i++)
+        if (asked->sets[i] == set)
+            return true;
+    return false;
+}
+
+/* Asks the kernel what the sets of those sockets hold, SETS_AT_ONCE of them; none as long as the last time takes too
+ * large a share of the time since. */
+static void ask_sets(struct asked *ret, uint32_t now_ms)
+{
+    ret->n = 0;
+    if (now_ms - CW_GET(sets_asked_ms) < CW_GET(sets_pause_ms))
+        return;
+    uint64_t begin_ns = cw_clock_ns(CLOCK_MONOTONIC);
+    for (uint32_t i = 0, n = CW_GET(n_waiting); i < n && ret->n < SETS_AT_ONCE; i++) {
+        const struct cw_conn *conn = still_leaked(i);
+        uint16_t set = conn && needs_its_set(conn) ? CW_GET(conn->epoll_set) : 0;
+        if (!set || was_asked(ret, set))
+            continue;
+        ret->sets[ret->n++] = set;
+        cw_kernel_check_set(set);
+    }
+    if (!ret->n)
+        return;
+    uint64_t pause_ms = (cw_clock_ns(CLOCK_MONOTONIC) - begin_ns) * SETS_SHARE / 1000000;
+    CW_SET(sets_asked_ms, now_ms);
+    CW_SET(sets_pause_ms, pause_ms < SETS_PAUSE_MAX_MS ? (uint32_t)pause_ms : SETS_PAUSE_MAX_MS);
+}
+
+static bool is_set_known(uint16_t index)
+{
+    const struct cw_set *set = cw_view_set(&CW_P->view, index);
+    return set && !CW_GET(set->k_errno);
+}
+
+/* Recv-Q and Send-Q, where the two counts tell them: the FIN is not counted, so that none unread may mean 0 or 1
+ * (net/ipv4/tcp.c, tcp_inq). */
+static void ask_queues(struct cw_conn *conn)
+{
+    int fd = CW_GET(conn->fd), unread = 0, unsent = 0;
+    if (!cw_kernel_may(CW_MAY_POLL) || cw_sys(SYS_ioctl, fd, SIOCINQ, &unread) != 0 || unread <= 0 ||
+        cw_sys(SYS_ioctl, fd, SIOCOUTQ, &unsent) != 0)
+        return;
+    CW_SET(conn->k_recv_q, (uint32_t)unread + 1);
+    CW_SET(conn->k_send_q, (uint32_t)unsent);
+    CW_SET(conn->k_flags, (uint8_t)(CW_GET(conn->k_flags) | CW_K_QUEUES));
+}
+
+static void announce(struct cw_conn *conn, uint32_t now_ms)
 {
     struct cw_facts facts = {
         .view = &CW_P->view, .conn = conn, .now_ms = now_ms, .grace_ms = cw_static.options.grace_ms};
+    ask_queues(conn);
     enum cw_diagnosis_id diagnosis = cw_diagnose(&facts);
     struct cw_decision decision = cw_decide(diagnosis, &facts);
-    cw_count(CW_COUNTER_reports);
-    if (!cw_static.options.live || cw_diagnoses[diagnosis].severity != CW_SEVERITY_ERROR)
+    if (cw_diagnoses[diagnosis].severity != CW_SEVERITY_ERROR)
         return;
+    cw_count(CW_COUNTER_reports);
     uint32_t count = path_raise(path_key(conn, diagnosis, decision.stack));
     CW_OR(conn->flags, CW_CONN_ANNOUNCED);
     if (!power_of_ten(count))
@@ -216,6 +325,28 @@ void cw_live_leaked(struct cw_conn *conn, uint32_t now_ms)
         say_leak(conn, diagnosis, &decision, count);
     else
         cw_count(CW_COUNTER_lines_dropped);
+}
+
+void cw_live_announce(uint32_t now_ms)
+{
+    uint32_t n = CW_GET(n_waiting), kept = 0;
+    struct asked asked;
+    if (!n || CW_GET(waiting_epoch) != CW_GET(CW_P->epoch))
+        return;
+    ask_sets(&asked, now_ms);
+    for (uint32_t i = 0; i < n; i++) {
+        struct cw_conn *conn = still_leaked(i);
+        if (!conn)
+            continue;
+        uint16_t set = needs_its_set(conn) ? CW_GET(conn->epoll_set) : 0;
+        if (set && !was_asked(&asked, set))
+            waiting[kept++] = waiting[i]; /* the next time */
+        else if (set && !is_set_known(set))
+            cw_count(CW_COUNTER_lines_dropped);
+        else
+            announce(conn, now_ms);
+    }
+    CW_SET(n_waiting, kept);
 }
 
 void cw_live_closed(const struct cw_conn *conn)

@@ -9,8 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The connection has passed the grace period: counted for its code path; the 1st, 10th, 100th … makes a line. */
-void cw_live_leaked(struct cw_conn *conn, uint32_t now_ms);
+/* The connection has passed the grace period: noted, for cw_live_announce. In a sweep only. */
+void cw_live_leaked(const struct cw_conn *conn);
+
+/* Diagnoses what was noted, and counts it for its code path; the 1st, 10th, 100th … of a leak makes a line, a note
+ * does not. At the end of each slice of a sweep. */
+void cw_live_announce(uint32_t now_ms);
 
 /* A connection that was part of a line has been closed after all. */
 void cw_live_closed(const struct cw_conn *conn);

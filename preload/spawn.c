@@ -21,7 +21,8 @@
 
 #define SECOND_NS UINT64_C(1000000000)
 #define POLL_STEP_NS (2 * UINT64_C(1000000)) /* where there is no pidfd (before Linux 5.3) */
-#define CLOSE_ONE_BY_ONE_MAX 65536u          /* where there is no close_range (before Linux 5.9) */
+#define FDS_WANTED 256u
+#define CLOSE_ONE_BY_ONE_MAX 65536u /* where there is no close_range (before Linux 5.9) */
 
 void *cw_spawn_map(size_t n)
 {
@@ -119,8 +120,19 @@ int cw_spawn_wait(long pid, uint64_t deadline_ns)
     return got < 0 ? (int)got : status;
 }
 
+/* The limits of a new process are its own: the program may have put its soft one below what a report needs. */
+static void take_room_for_fds(void)
+{
+    struct rlimit files;
+    if (cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, 0L, &files) != 0 || files.rlim_cur >= FDS_WANTED)
+        return;
+    files.rlim_cur = files.rlim_max < FDS_WANTED ? files.rlim_max : FDS_WANTED;
+    cw_sys(SYS_prlimit64, 0, RLIMIT_NOFILE, &files, 0L);
+}
+
 void cw_spawn_take_fds(int out_fd)
 {
+    take_room_for_fds();
     if (out_fd >= 0)
         out_fd = (int)cw_sys(SYS_dup2, out_fd, 1);
     if (out_fd >= 0)

@@ -79,7 +79,7 @@ static void flagged(int fd, uint64_t slot, unsigned revents, uint32_t now_ms)
     bool had = CW_GET(conn->flags) & CW_CONN_LEAKED;
     bool leaked = cw_leak_judge(conn, now_ms, cw_static.options.grace_ms);
     if (leaked && !had)
-        cw_live_leaked(conn, now_ms);
+        cw_live_leaked(conn);
 }
 
 static void poll_some(struct pollfd *asked, const uint64_t *slots, unsigned n, uint32_t now_ms)
@@ -125,6 +125,7 @@ static uint32_t sweep_slice(uint32_t from, uint32_t now_ms)
         }
     }
     poll_some(asked, slots, n, now_ms);
+    cw_live_announce(now_ms);
     return fd < ready ? fd : 0;
 }
 

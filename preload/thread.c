@@ -33,17 +33,30 @@ static void on_exit_of_thread(void *value)
     CW_SET(thread->exit_ms, cw_now_ms());
 }
 
-/* Any value but NULL asks for the destructor. */
+/* Any value but NULL asks for the destructor. What somebody else has put there, by a key that was never his, stays. */
 static void ask_for_exit(void)
 {
-    if (exit_key_made)
+    if (exit_key_made && !pthread_getspecific(exit_key))
         pthread_setspecific(exit_key, &exit_key);
+}
+
+/* Not key 0: it is what a program has in a variable that it has not initialised, and what it then gets, sets or deletes. */
+static int key_create(pthread_key_t *ret)
+{
+    pthread_key_t zero;
+    int failed = pthread_key_create(ret, on_exit_of_thread);
+    if (failed || *ret != 0)
+        return failed;
+    zero = *ret;
+    failed = pthread_key_create(ret, on_exit_of_thread);
+    pthread_key_delete(zero);
+    return failed;
 }
 
 void cw_thread_init(void)
 {
     pthread_key_t key;
-    if (pthread_key_create(&key, on_exit_of_thread))
+    if (key_create(&key))
         return;
     if (key >= KEYS_IN_THREAD) {
         pthread_key_delete(key);

@@ -15,7 +15,24 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' HUP INT TERM
 
-# Serves $connections connections with examples/eof-not-closed-epoll/$1, ends the server; its stderr is in $scratch/$1.
+# What `serve` runs (but for the port, which the kernel chooses there), for the reader to repeat.
+show() {
+    echo "\$ CWGUARD_OPTIONS=exit_grace=0 LD_PRELOAD=${BUILD:-build}/libcwguard.so ${BUILD:-build}/examples/eof-not-closed-epoll/$1 8080"
+    echo "# $2"
+    echo
+}
+
+# The server has $1 sockets, at last: the client's last connection ends in a reset, which it may not have seen yet.
+settled() {
+    tries=0
+    while [ "$(find "/proc/$server/fd" -lname 'socket:*' | grep -c .)" != "$1" ] && [ $tries -lt 200 ]; do
+        tries=$((tries + 1))
+        sleep 0.05
+    done
+}
+
+# Serves $connections connections with examples/eof-not-closed-epoll/$1, which is to have $2 sockets then, ends the server; its
+# stderr is in $scratch/$1.
 serve() {
     mkfifo "$scratch/$1.out"
     CWGUARD_OPTIONS=exit_grace=0:verbosity=0 LD_PRELOAD="$build/libcwguard.so" \
@@ -31,6 +48,7 @@ serve() {
         cat "$scratch/$1"
         exit 1
     fi
+    settled "$2"
     kill -TERM "$server"
     # The shell would say "Terminated" here.
     wait "$server" 2>/dev/null
@@ -40,18 +58,16 @@ serve() {
     [ $status = 143 ] || { echo "demo: $1 should have died of SIGTERM, its exit code is $status"; exit 1; }
 }
 
-echo "\$ LD_PRELOAD=build/libcwguard.so ./leaky        # $connections clients come and go, then SIGTERM"
-echo
-serve leaky
+show leaky "$connections clients come and go (${BUILD:-build}/examples/demo/client 8080 $connections), then SIGTERM"
+serve leaky $((connections + 1)) # with its listener
 cat "$scratch/leaky"
 if ! grep -q "^SUMMARY: cwguard: $connections sockets left in CLOSE_WAIT by 1 code path" "$scratch/leaky"; then
     echo "demo: the report should have ended with $connections sockets by 1 code path"
     exit 1
 fi
 echo
-echo "\$ LD_PRELOAD=build/libcwguard.so ./fixed        # the same with close() where recv() returned 0"
-echo
-serve fixed
+show fixed "the same with close() where recv() returned 0"
+serve fixed 1
 if [ -s "$scratch/fixed" ]; then
     cat "$scratch/fixed"
     echo "demo: the mended server should have been silent"

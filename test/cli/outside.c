@@ -430,6 +430,89 @@ static void run_child(void)
         read_to_the_end(server[i]);
 }
 
+/* --- heir, program, worker: the server has closed its clients, or never had them; a child holds them --- */
+
+static void close_all(int n)
+{
+    for (int i = 0; i < n; i++) {
+        close(server[i]);
+        close(clients[i]);
+    }
+}
+
+/* Until the kernel shows n sockets in CLOSE_WAIT on the listener's port. */
+static void wait_close_wait(int n)
+{
+    struct sockaddr_in address;
+    socklen_t length = sizeof address;
+    char line[256], local[16];
+
+    MUST(getsockname(listener, (struct sockaddr *)&address, &length) == 0);
+    snprintf(local, sizeof local, ":%04X", ntohs(address.sin_port));
+    for (int found = 0; found != n; sched_yield()) {
+        FILE *file = fopen("/proc/self/net/tcp", "r");
+        MUST(file);
+        for (found = 0; fgets(line, sizeof line, file);)
+            /* "0: 0100007F:1F90 0100007F:C350 08": number, local and remote address, state */
+            found += strlen(line) > 36 && !strncmp(line + 14, local, 5) && !strncmp(line + 34, "08", 2);
+        fclose(file);
+    }
+}
+
+/* A forked child that goes on, or becomes another program, with three of the server's sockets open. The server may have
+ * forgotten one itself. */
+static void run_heir(bool program, bool leak)
+{
+    int all = leak ? 4 : 3;
+
+    open_all(all);
+    holder = fork();
+    MUST(holder >= 0);
+    if (holder == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (int i = 0; i < all; i++)
+            close(clients[i]);
+        if (leak)
+            close(server[3]);
+        if (program) {
+            execlp("sleep", "sleep", "60", (char *)NULL);
+            _exit(127);
+        }
+        prctl(PR_SET_NAME, "snapshot");
+        for (;;)
+            pause();
+    }
+    close_all(3);
+    if (leak)
+        close(clients[3]);
+    wait_close_wait(all);
+}
+
+/* A child that accepts for itself: what it holds its parent never had, whose own clients are another matter. */
+static void run_worker(void)
+{
+    int done[2];
+    char byte;
+
+    open_all(1);
+    MUST(pipe2(done, O_CLOEXEC) == 0);
+    holder = fork();
+    MUST(holder >= 0);
+    if (holder == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(clients[0]);
+        close(server[0]);
+        open_all(2);
+        close_clients(2, TCP_CLOSE_WAIT);
+        MUST(write(done[1], "x", 1) == 1);
+        for (;;)
+            pause();
+    }
+    MUST(read(done[0], &byte, 1) == 1);
+    close_all(1);
+    wait_close_wait(2);
+}
+
 NOINLINE static void answer_and_forget(int fd)
 {
     receive(fd);
@@ -490,6 +573,10 @@ int main(int argc, char **argv)
         run_loop(!strcmp(mode, "setuid"));
     else if (!strcmp(mode, "child"))
         run_child();
+    else if (!strcmp(mode, "heir") || !strcmp(mode, "program") || !strcmp(mode, "both"))
+        run_heir(!strcmp(mode, "program"), !strcmp(mode, "both"));
+    else if (!strcmp(mode, "worker"))
+        run_worker();
     else if (!strcmp(mode, "reset"))
         run_reset();
     else if (!strcmp(mode, "unseen"))

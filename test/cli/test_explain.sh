@@ -78,10 +78,10 @@ done <"$work/variants"
 check "there are states of the listener" test -s "$work/variants"
 run "$tool" explain owner-stuck
 check "no other diagnosis has them" says_not out "state of the listener"
-check "threads are named" says out "apache/brpc#607, 3proxy#193"
+check "threads are named" says out "apache/brpc#607, 3proxy/3proxy#193"
 
 check "a thread with its owner is a link" has document "[apache/brpc#607](https://github.com/apache/brpc/issues/607)"
-check "one without is none" has document ", 3proxy#193,"
+check "one without is none" has document ", HBASE-25287,"
 check "examples of a diagnosis are linked" has document \
     "[never-watched-one](../examples/never-watched-one/), [never-watched-two](../examples/never-watched-two/)"
 check "by the directory's name alone" has document "[held-elsewhere-three](../examples/held-elsewhere-three/)"

@@ -42,6 +42,22 @@ check "with their inodes" is \
     "$(json 'sorted(c["inode"] for g in r["leaks"] for c in g["connections"])')" \
     "[$(ls -l "/proc/$pid/fd" | sed -n 's/.*socket:\[\(.*\)\]/\1/p' | sort -n | while read -r inode; do
         ss -tanpeH state close-wait | grep -q "ino:$inode " && echo "$inode"; done | paste -sd, | sed 's/,/, /g')]"
+# Without AF_NETLINK: the same from /proc/PID/net/tcp.
+without_netlink="strace -qq -o /dev/null -e trace=socket -e inject=socket:error=EAFNOSUPPORT"
+if $without_netlink true 2>/dev/null; then
+    run $without_netlink "$tool" report --ledger-dir=dir --grace=0 --format=json "$pid"
+    check "no sock_diag: a report all the same" is "$rc" 0
+    check "no sock_diag: the same sockets as ss" is "$(by_report)" "$(by_ss "$pid")"
+    check "no sock_diag: it is the kernel's word" is "$(json 'r["truth"]')" kernel
+    check "no sock_diag: Recv-Q is known" is \
+        "$(json 'sum(c["recv_q"] is None for g in r["leaks"] for c in g["connections"])')" 0
+    check "no sock_diag: nothing has failed" is "$(json 'r["totals"]["errors"]')" 0
+    check "no sock_diag: said" says err "no sock_diag (EAFNOSUPPORT): /proc/$pid/net/tcp was read instead"
+    run $without_netlink "$tool" report --ledger-dir=dir --grace=0 "$pid"
+    check "no sock_diag: said in the report" says out "no sock_diag: EAFNOSUPPORT; /proc/net/tcp was read instead)"
+else
+    skip "no strace that injects errors"
+fi
 run "$tool" report --ledger-dir=dir --grace=1h "$pid"
 check "younger than the grace: settling, no leak" says out "no sockets left"
 run "$tool" report --grace=0 "$ledger"

@@ -12,12 +12,14 @@ victim=$work/outside
 # line MARK: the line of outside.c that carries it.
 line() { grep -n "LINE $1 " "$root/test/cli/outside.c" | head -n 1 | cut -d: -f1; }
 
-# start MODE: sets $pid, $tid (the thread in question) and $child. ask COMMAND: sets $answer. stop: ends it.
+# start MODE: with $more options; sets $pid, $tid (the thread in question) and $child. ask COMMAND: sets $answer. stop: ends it.
+more=
 start() {
     mode=$1
+    rm -f "$mode.in" "$mode.out"
     mkfifo "$mode.in" "$mode.out"
     # shellcheck disable=SC2094
-    LD_PRELOAD=$build/libcwguard.so CWGUARD_OPTIONS="live=0:grace=1s:ledger_dir=$ledgers:log_path=$work/exit.log" \
+    LD_PRELOAD=$build/libcwguard.so CWGUARD_OPTIONS="live=0:grace=1s:ledger_dir=$ledgers:log_path=$work/exit.log$more" \
         "$victim" "$mode" <"$mode.in" >"$mode.out" 2>"$mode.err" &
     job=$!
     children="$children $job"
@@ -38,7 +40,7 @@ report() { run "$@" "$tool" report --ledger-dir="$ledgers" --grace=0 --format=js
 # About the first group of the leaks.
 group() { json "(lambda g: ($1))(r['leaks'][0])"; }
 functions="[f['function'] for f in g['deciding']['frames']]"
-evidence() { group "(lambda e: $2)({e['key']: e for e in g['evidence']}['$1'])"; }
+evidence() { group "(lambda e: ($2))({e['key']: e for e in g['evidence']}['$1'])"; }
 
 start mutex
 report
@@ -163,6 +165,52 @@ check "child: who holds the first socket" is \
     "[($child, 'snapshot', $(json "r['leaks'][0]['connections'][0]['fd']"))]"
 stop
 
+# The one who closed: a remark, and no leak of its own.
+for mode in heir program; do
+    start $mode
+    case $mode in heir) name=snapshot ;; *) name='sleep' ;; esac
+    report
+    check "$mode: no leak of the one who closed" is \
+        "$(json "r['leaks'], r['totals']['close_wait'], r['totals']['leaked']")" "([], 0, 0)"
+    check "$mode: but its child holds them" is "$(json "r['totals']['held_by_children']")" 3
+    run "$tool" report --ledger-dir="$ledgers" "$pid"
+    check "$mode: the clean line says so" says out \
+        "), but 3 sockets that this process has closed are kept open by its child $child ($name, fd "
+    fd=$(sed -n "s/.*($name, fd \([0-9]*\)).*/\1/p" "$work/out")
+    check "$mode: as that fd" test -S "/proc/$child/fd/$fd"
+    check "$mode: where to read on" says out ": see held-elsewhere"
+    kill "$child"
+    until [ "$(cut -d' ' -f3 <"/proc/$child/stat")" = Z ]; do :; done
+    report
+    check "$mode: its end is the end of it" is "$(json "r['totals']['held_by_children']")" 0
+    run "$tool" report --ledger-dir="$ledgers" "$pid"
+    check "$mode: and of the remark" says_not out held-elsewhere
+    stop
+done
+rm -f exit.log
+more=:exit_grace=0
+start both
+report
+check "both: its own leak, and what its child holds" is \
+    "$(json "r['totals']['close_wait'], r['totals']['leaked'], r['totals']['held_by_children']")" "(1, 1, 3)"
+stop
+check "both: the report at its end says so, too" grep -qF \
+    "held       3 sockets that this process has closed are kept open by its child $child (snapshot, fd " exit.log
+check "both: no leak for that" grep -q '^SUMMARY: cwguard: 1 socket left in CLOSE_WAIT by 1 code path' exit.log
+rm -f exit.log
+start heir
+stop
+check "heir: alone it is no reason for a report" test ! -e exit.log
+more=
+start worker
+report
+check "worker: what the child has accepted nobody else has closed" is "$(json "r['totals']['held_by_children']")" 0
+report_of=$pid pid=$child
+report
+check "worker: it is the child's leak" is "$(json "r['totals']['close_wait'], r['totals']['held_by_children']")" "(2, 0)"
+pid=$report_of
+stop
+
 start reset
 report
 check "reset: no CLOSE_WAIT" is "$(json "r['totals']['close_wait'], len(r['leaks'])")" "(0, 0)"
@@ -175,6 +223,49 @@ start unseen
 report
 check "taken out of its set unseen" is "$(group "g['diagnosis']")" unwatched
 stop
+
+# What is refused, and with which errno, stands beside what it leaves in the dark. (13 is EACCES, 1 EPERM.)
+if ldd "$tool" | grep -q 'lib[at]san'; then
+    skip "a sanitizer's runtime has to come first"
+else
+    "${CC:-cc}" -std=gnu11 -O1 -g -Wall -shared -fPIC -o refuse.so "$root/test/cli/refuse.c" || exit 1
+    refuse() { report env LD_PRELOAD="$work/refuse.so" REFUSE="$1" REFUSE_ERRNO="$2"; }
+    start loop
+    refuse "/proc/$pid/task/*/stat" 13
+    check "no stat: the thread has not exited" is "$(evidence thread "'exited' in e['text']")" False
+    check "no stat: its state is not known" is "$(evidence thread "'state is not known' in e['text']")" True
+    check "no stat: why" is "$(evidence thread "e['unavailable']")" EACCES
+    check "no stat: nor is it in the report" is "$(group "g['thread']['tid'], g['thread']['state']")" "($tid, None)"
+    refuse "/proc/$pid/task" 1
+    check "no threads: none has exited" is "$(evidence thread "'exited' in e['text'], e['unavailable']")" \
+        "(False, 'EPERM')"
+    refuse "/proc/$pid/task/*/stat" 2
+    check "no such file: it has" is "$(group "g['diagnosis'] == 'owner-stuck', g['thread']['state']")" "(False, 'X')"
+    stop
+    start unseen
+    refuse "/proc/$pid/fdinfo/*" 13
+    check "no fdinfo: the mask is the registered one" is "$(evidence epoll "e['text'].split(' with ')[1]")" \
+        "EPOLLIN as registered; the set's fdinfo may not be read (EACCES)"
+    check "no fdinfo: why" is "$(evidence epoll "e['unavailable']")" EACCES
+    stop
+    start heir
+    refuse "/proc/$pid/fd" 13
+    check "its own fds unseen: who holds what it has closed is not known" is \
+        "$(json "r['totals']['held_by_children']")" None
+    parent=$pid pid=$child
+    report
+    others=$(evidence holders "e['unavailable'] is not None")
+    refuse "/proc/$parent/fd" 1
+    if [ "$others" = False ]; then
+        check "one process that may not be looked into" is "$(evidence holders "e['text'], e['unavailable']")" \
+            "('no other process has it open; pid $parent may not be looked into (EPERM)', 'EPERM')"
+    else # the machine has some that nobody may look into
+        check "several that may not be looked into" is \
+            "$(evidence holders "e['text'].split('; ')[1].split(' ', 1)[1][:35], e['unavailable'] in ('EACCES', 'EPERM')")" \
+            "('processes may not be looked into (E', True)"
+    fi
+    stop
+fi
 
 # A server that has dropped root, and somebody who may not look at it.
 if [ "$(id -u)" = 0 ] && setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace true 2>/dev/null; then

@@ -185,12 +185,14 @@ static inline void make_paused(struct world *w)
 {
     make_read(w);
     make_watched(w, EPOLLOUT);
+    w->conn->ctl_ms = world_at(w, AT_USE + 1);
     make_set_alive(w, AT_USE);
 }
 
 static inline void make_paused_oneshot(struct world *w)
 {
     make_paused(w);
+    w->conn->ctl_ms = world_at(w, AT_USE - 1);
     w->conn->epoll_mask = EPOLLONESHOT | EPOLLET;
 }
 
@@ -334,7 +336,6 @@ static inline void make_fin_unread(struct world *w)
     X(READING_PAUSED, make_paused, ctl_stack, epoll_ctl)                                                               \
     X(READING_PAUSED, make_paused_oneshot, ctl_stack, epoll_ctl)                                                       \
     X(READING_PAUSED, make_paused_poll, none, none)                                                                    \
-    X(READING_PAUSED, make_paused_once, none, none)                                                                    \
     X(EVENT_IGNORED, make_ignored_poll, event_stack, poll)                                                             \
     X(EVENT_IGNORED, make_ignored_epoll, wait_stack, epoll_wait)                                                       \
     X(EVENT_IGNORED, make_ignored_oneshot, wait_stack, epoll_wait)                                                     \
@@ -346,6 +347,7 @@ static inline void make_fin_unread(struct world *w)
     X(IDLE_POOLED, make_idle_pooled, touch_stack, recv)                                                                \
     X(OWNER_GONE, make_owner_gone, touch_stack, recv)                                                                  \
     X(ABANDONED, make_abandoned, touch_stack, recv)                                                                    \
+    X(ABANDONED, make_paused_once, touch_stack, recv)                                                                  \
     X(UNTRACKED, make_untracked, none, none)                                                                           \
     X(FIN_UNREAD, make_fin_unread, none, none)
 

@@ -68,7 +68,7 @@ static void test_each_decides(void **state)
     X(make_never_accepted, false, c->origin = CW_ORIGIN_ACCEPT)                                                        \
     X(make_never_accepted, true, w->listener->flags = 0)                                                               \
     /* held-elsewhere */                                                                                               \
-    X(make_held_forked, false, c->origin = CW_ORIGIN_INHERITED)                                                        \
+    X(make_held_forked, true, c->origin = CW_ORIGIN_INHERITED)                                                         \
     X(make_held_forked, false, c->in_first_ms = AT_USE)                                                                \
     X(make_held_forked, false, c->out_first_ms = AT_USE)                                                               \
     X(make_held_forked, false, c->flags |= CW_CONN_POLLED)                                                             \
@@ -143,7 +143,8 @@ static void test_each_decides(void **state)
     X(make_stuck_handler, false, (worker->k_object = 0, cut(w, w->touch_stack, CW_STACK_TRUNCATED)))                   \
     X(make_stuck_handler, false, (worker->k_object = 0, cut(w, w->wait_stack, CW_STACK_CALLER_ONLY)))                  \
     X(make_stuck_handler, true, cut(w, w->wait_stack, CW_STACK_TRUNCATED)) /* a lock that somebody holds */            \
-    X(make_stuck_handler, true, (worker->wait_stack = 0, worker->k_object = 0, worker->k_syscall = SYS_read))          \
+    X(make_stuck_handler, true,                                                                                        \
+      (worker->wait_stack = 0, worker->k_object = 0, worker->k_syscall = SYS_read, c->k_live = 1))                     \
     X(make_stuck_handler, false, (worker->wait_stack = 0, worker->k_object = 0, c->k_live = 4))                        \
     X(make_stuck_handler, true, (worker->wait_stack = 0, c->k_live = 4))                                               \
     /* The next client's request is waited for: idle, by the same functions over again. */                             \
@@ -188,6 +189,7 @@ static void test_each_decides(void **state)
     /* reading-paused */                                                                                               \
     X(make_paused, false, c->in_first_ms = 0)                                                                          \
     X(make_paused, false, c->flags |= CW_CONN_EOF_SEEN)                                                                \
+    X(make_paused_oneshot, false, c->ctl_ms = AT_USE + 1)                                                              \
     X(make_paused, true, c->k_recv_q = 0)                                                                              \
     X(make_paused, true, (c->k_recv_q = 0, c->k_flags = 0)) /* not known */                                            \
     X(make_paused, false, c->epoll_mask |= EPOLLIN)                                                                    \

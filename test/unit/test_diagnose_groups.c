@@ -132,7 +132,7 @@ static void test_variants(void **state)
     }
     assert_int_equal(cw_listener_variant(&nothing, NULL), CW_LISTENER_UNKNOWN);
     for (unsigned i = 0; i < CW_LISTENER_VARIANT_COUNT; i++)
-        assert_true(of[i] || i == CW_LISTENER_UNKNOWN);
+        assert_true(of[i] || i == CW_LISTENER_UNKNOWN || i == CW_LISTENER_LEFT_TO_CHILDREN);
     for (size_t i = 0; i < sizeof(no_room) / sizeof(no_room[0]); i++) {
         struct cw_conn listener = {.in_first_ms = 1, .in_last_ms = 1, .in_last_res = no_room[i]};
         assert_int_equal(cw_listener_variant(&nothing, &listener), CW_LISTENER_ACCEPT_FAILS);
@@ -167,6 +167,23 @@ static void test_spent_listener(void **state)
     world_free(&w);
 }
 
+/* Whoever listens before it forks may leave the accepting to its children. */
+static void test_left_to_children(void **state)
+{
+    (void)state;
+    struct world w;
+    world_new(&w, 0);
+    struct cw_conn *listener = fixture_listener(w.f, AT_OPEN);
+
+    w.f->header.counters[CW_COUNTER_forks] = listener->fork_seq = 3;
+    assert_int_equal(cw_listener_variant(&w.f->view, listener), CW_LISTENER_NEVER_REGISTERED);
+    w.f->header.counters[CW_COUNTER_forks] = 4;
+    assert_int_equal(cw_listener_variant(&w.f->view, listener), CW_LISTENER_LEFT_TO_CHILDREN);
+    busy(listener);
+    assert_int_equal(cw_listener_variant(&w.f->view, listener), CW_LISTENER_ACCEPTOR_BUSY);
+    world_free(&w);
+}
+
 /* Its poller is inside poll now, and has not asked for it. */
 static void test_left_out_listener(void **state)
 {
@@ -197,7 +214,7 @@ static void expect_decision(struct world *w, uint32_t stack, enum cw_call call)
     struct cw_decision decision = cw_decide(CW_DIAGNOSIS_NEVER_ACCEPTED, &facts);
     assert_int_equal(decision.stack, stack);
     assert_int_equal(decision.call, call);
-    assert_true(decision.one_group);
+    assert_int_equal(decision.grouped, CW_GROUPED_BY_PART);
 }
 
 static void test_deciding_stacks(void **state)
@@ -355,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_variants),
         cmocka_unit_test(test_spent_listener),
         cmocka_unit_test(test_left_out_listener),
+        cmocka_unit_test(test_left_to_children),
         cmocka_unit_test(test_deciding_stacks),
         cmocka_unit_test(test_listeners_are_groups),
         cmocka_unit_test(test_one_thread_one_group),

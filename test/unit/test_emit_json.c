@@ -15,15 +15,20 @@
 
 enum { NOW = 93000 };
 
+/* What a test adds to the report's input. */
+static struct cw_report_input added;
+
 static char *render(struct fixture *f, const struct cw_options *options)
 {
     struct cw_report report;
     struct fixture_text text;
-    struct cw_report_input in = {.now_ms = NOW,
-                                 .now_real_ns = f->header.start_real_ns + UINT64_C(93000000000),
-                                 .grace_ms = 2000,
-                                 .options = options,
-                                 .resolver = &f->resolver};
+    struct cw_report_input in = added;
+
+    in.now_ms = NOW;
+    in.now_real_ns = f->header.start_real_ns + UINT64_C(93000000000);
+    in.grace_ms = 2000;
+    in.options = options;
+    in.resolver = &f->resolver;
     size_t bytes = cw_report_scratch_bytes(&f->view);
     void *scratch = malloc(bytes);
 
@@ -89,8 +94,22 @@ static void test_empty(void **state)
     expect_true(json, "r['leaks'] == [] and r['totals']['close_wait'] == 0 and r['truth'] == 'kernel'"
                       " and r['ended'] == {'how': 'signal', 'status': None, 'signal': 15}"
                       " and r['process']['command'] == ['./server', '--port', '8080'] and r['options'] == {}"
-                      " and r['process']['uptime_s'] == 93 and r['generated'] == '2026-11-22T03:12:09Z'");
+                      " and r['process']['uptime_s'] == 93 and r['generated'] == '2026-11-22T03:12:09Z'"
+                      " and r['totals']['held_by_children'] is None");
     free(json);
+    /* A remark, and neither a leak nor a CLOSE_WAIT of this process. */
+    added = (struct cw_report_input){.held_known = true, .held_sockets = 3, .held_pids = 1, .held_pid = 7};
+    json = render(f, NULL);
+    expect_valid(json);
+    expect_true(json, "r['totals']['held_by_children'] == 3 and r['totals']['close_wait'] == 0"
+                      " and r['totals']['leaked'] == 0");
+    free(json);
+    added.held_sockets = 0;
+    json = render(f, NULL);
+    expect_valid(json);
+    expect_true(json, "r['totals']['held_by_children'] == 0");
+    free(json);
+    added = (struct cw_report_input){0};
     fixture_free(f);
 }
 

@@ -2,6 +2,7 @@
 #include "core/emit.h"
 #include "test/unit/fixture.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -12,16 +13,21 @@
 
 enum { NOW = 93000 };
 
+/* What a test adds to the report's input. */
+static struct cw_report_input added;
+
 static char *render(struct fixture *f, enum cw_late late, bool colour)
 {
     struct cw_report report;
     struct fixture_text text;
-    struct cw_report_input in = {.now_ms = NOW,
-                                 .now_real_ns = f->header.start_real_ns + UINT64_C(93000000000),
-                                 .grace_ms = 2000,
-                                 .late = late,
-                                 .colour = colour,
-                                 .resolver = &f->resolver};
+    struct cw_report_input in = added;
+
+    in.now_ms = NOW;
+    in.now_real_ns = f->header.start_real_ns + UINT64_C(93000000000);
+    in.grace_ms = 2000;
+    in.late = late;
+    in.colour = colour;
+    in.resolver = &f->resolver;
     size_t bytes = cw_report_scratch_bytes(&f->view);
     void *scratch = malloc(bytes);
 
@@ -143,6 +149,48 @@ static void test_clean(void **state)
         f, CW_LATE_NOTE,
         "cwguard: no sockets left in CLOSE_WAIT (1 TCP connection, 1 settling for less than 2 s: exit_grace=0 counts "
         "them)\n");
+    f->header.ended = CW_ENDED_RUNNING;
+    expect(f, CW_LATE_NOTE,
+           "cwguard: no sockets left in CLOSE_WAIT (1 TCP connection, 1 settling for less than 2 s: --grace=0 counts "
+           "them)\n");
+    fixture_free(f);
+}
+
+/* Sockets that the process has closed, and a child has not: a remark, whatever else there is, and no leak. */
+static void test_held_by_children(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(3);
+    char *text;
+
+    f->header.counters[CW_COUNTER_connections] = 8;
+    added = (struct cw_report_input){
+        .held_known = true, .held_sockets = 3, .held_pids = 1, .held_pid = 4321, .held_fd = 7, .held_name = "sleep"};
+    expect(f, CW_LATE_NOTE,
+           "cwguard: no sockets left in CLOSE_WAIT (8 TCP connections), but 3 sockets that this process has closed are "
+           "kept open by its child 4321 (sleep, fd 7): see held-elsewhere\n");
+    struct server server = server_symbols(f);
+    leak_eof(f, &server, 5000);
+    text = render(f, CW_LATE_NOTE, false);
+    assert_non_null(strstr(text, "\nheld       3 sockets that this process has closed are kept open by its child 4321 "
+                                 "(sleep, fd 7): see held-elsewhere\n"
+                                 "SUMMARY: cwguard: 1 socket left in CLOSE_WAIT by 1 code path\n"));
+    free(text);
+    added.held_sockets = 1;
+    added.held_pids = 3;
+    added.held_by_descendant = true;
+    memcpy(added.held_name, "a\x1b[2J", sizeof "a\x1b[2J");
+    text = render(f, CW_LATE_NOTE, false);
+    assert_non_null(strstr(text, "held       1 socket that this process has closed is kept open by its descendant 4321 "
+                                 "(a"));
+    assert_non_null(strstr(text, ", fd 7) and 2 more: see held-elsewhere\n"));
+    assert_null(strchr(text, '\x1b'));
+    free(text);
+    added = (struct cw_report_input){.held_known = true};
+    text = render(f, CW_LATE_NOTE, false);
+    assert_null(strstr(text, "held "));
+    free(text);
+    added = (struct cw_report_input){0};
     fixture_free(f);
 }
 
@@ -161,6 +209,7 @@ static void test_two_groups_unnamed(void **state)
     memcpy(conn->local, (uint8_t[16]){[15] = 1}, 16);
     memcpy(conn->peer, (uint8_t[16]){[15] = 1}, 16);
     conn->flags |= CW_CONN_POLLED;
+    conn->poll_mask = 1; /* POLLIN */
     conn->polled_ms = NOW - 1000;
     fixture_close_wait(conn, NOW, 5000, 5000);
     for (int i = 0; i < 4; i++) {
@@ -201,8 +250,33 @@ static void test_two_groups_unnamed(void **state)
         "  next       read it until 0 comes back, or watch it for EPOLLRDHUP, then close() it; more: cwguard explain "
         "fin-unread\n"
         "not seen   0 closes (raw system calls), 0 stacks rationed, nothing survives the process (the ledger is "
-        "anonymous memory), Recv-Q (no sock_diag), state as of 7 s ago\n"
+        "anonymous memory), Recv-Q (no sock_diag: refused), state as of 7 s ago\n"
         "SUMMARY: cwguard: 5 sockets left in CLOSE_WAIT by 2 code paths\n");
+    fixture_free(f);
+}
+
+/* What is missing depends on what was asked in sock_diag's place. */
+static void test_without_sock_diag(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(4);
+    struct server server = server_symbols(f);
+    struct cw_conn *conn = leak_eof(f, &server, 5000);
+    char *text;
+
+    f->header.flags = CW_HEADER_NO_NETLINK;
+    f->header.netlink_errno = EPERM;
+    text = render(f, CW_LATE_NOTE, false);
+    assert_non_null(strstr(text, "stacks rationed, sock_diag (EPERM; /proc/net/tcp was read instead)\n"));
+    free(text);
+    conn->k_last_ack_recv = conn->k_last_data_sent = 0;
+    text = render(f, CW_LATE_NOTE, false);
+    assert_non_null(strstr(text, ", since when (no sock_diag: EPERM; /proc/net/tcp was read instead)\n"));
+    free(text);
+    conn->k_flags = 0;
+    text = render(f, CW_LATE_NOTE, false);
+    assert_non_null(strstr(text, ", Recv-Q (no sock_diag: EPERM)\n"));
+    free(text);
     fixture_free(f);
 }
 
@@ -381,6 +455,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_documented_report),
         cmocka_unit_test(test_clean),
+        cmocka_unit_test(test_held_by_children),
+        cmocka_unit_test(test_without_sock_diag),
         cmocka_unit_test(test_closed_late),
         cmocka_unit_test(test_two_groups_unnamed),
         cmocka_unit_test(test_never_accepted),

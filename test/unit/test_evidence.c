@@ -153,8 +153,8 @@ static void test_three_values_each(void **state)
     X(make_eof, "stdio", c->flags |= CW_CONN_STDIO)                                                                    \
     X(make_eof, "shutdown", c->flags |= CW_CONN_SHUT_WR)                                                               \
     X(make_eof, "keepalive", c->flags |= CW_CONN_KEEPALIVE)                                                            \
-    X(make_paused, "epoll_mask", c->epoll_mask = EPOLLONESHOT)                                                         \
-    X(make_paused, "epoll", c->epoll_mask = EPOLLONESHOT)                                                              \
+    X(make_paused, "epoll_mask", c->epoll_mask = EPOLLOUT | EPOLLET)                                                   \
+    X(make_paused, "epoll", c->epoll_mask = EPOLLOUT | EPOLLET)                                                        \
     X(make_paused, "recv_q", c->k_recv_q = 5)                                                                          \
     X(make_paused, "last_read", c->in_last_ms = AT_USE + 9000)                                                         \
     X(make_ignored_poll, "event", c->event_ms = AT_FIN + 9000)                                                         \
@@ -272,8 +272,18 @@ static void test_refused(void **state)
     assert_non_null(strstr(entry(&proof, "thread")->text, ", its present state is not known"));
     w.conn->k_flags = 0;
     prove(&w, CW_DIAGNOSIS_OWNER_STUCK, (struct cw_report_input){0}, &proof);
-    assert_string_equal(entry(&proof, "recv_q")->unavailable, "sock_diag could not be used");
+    assert_string_equal(entry(&proof, "recv_q")->unavailable, "sock_diag does not tell"); /* as of MPTCP */
     assert_false(entry(&proof, "recv_q")->has_value);
+    w.f->header.truth = CW_TRUTH_SWEEP;
+    prove(&w, CW_DIAGNOSIS_OWNER_STUCK, (struct cw_report_input){0}, &proof);
+    assert_string_equal(entry(&proof, "recv_q")->unavailable, "sock_diag was not asked");
+    w.f->header.flags |= CW_HEADER_NO_NETLINK;
+    prove(&w, CW_DIAGNOSIS_OWNER_STUCK, (struct cw_report_input){0}, &proof);
+    assert_string_equal(entry(&proof, "recv_q")->unavailable, "sock_diag refused");
+    w.f->header.netlink_errno = EACCES;
+    prove(&w, CW_DIAGNOSIS_OWNER_STUCK, (struct cw_report_input){0}, &proof);
+    assert_string_equal(entry(&proof, "recv_q")->text, "Recv-Q not known: sock_diag refused (EACCES)");
+    assert_string_equal(entry(&proof, "recv_q")->unavailable, "EACCES");
     world_free(&w);
 }
 
@@ -294,16 +304,95 @@ static void test_holders(void **state)
     prove(&w, CW_DIAGNOSIS_HELD_ELSEWHERE, (struct cw_report_input){.holders_known = true}, &proof);
     assert_string_equal(entry(&proof, "holders")->text, "no other process has it open");
     assert_null(entry(&proof, "holders")->unavailable);
-    struct cw_report_input in = {.holders = held, .n_holders = 3, .holders_known = true, .holders_refused = 1};
+    struct cw_report_input in = {.holders = held,
+                                 .n_holders = 3,
+                                 .holders_known = true,
+                                 .holders_refused = 1,
+                                 .holders_refused_errno = EPERM,
+                                 .holders_refused_pid = 77};
     prove(&w, CW_DIAGNOSIS_HELD_ELSEWHERE, in, &proof);
     assert_string_equal(entry(&proof, "holders")->text,
-                        "held by pid 6001 (logger) as fd 9 and 1 more; 1 process may not be looked into (EACCES)");
+                        "held by pid 6001 (logger) as fd 9 and 1 more; pid 77 may not be looked into (EPERM)");
     assert_int_equal(entry(&proof, "holders")->value, 6001);
+    assert_string_equal(entry(&proof, "holders")->unavailable, "EPERM");
+    in.holders_refused = 2;
+    in.holders_refused_errno = EACCES;
+    prove(&w, CW_DIAGNOSIS_HELD_ELSEWHERE, in, &proof);
+    assert_string_equal(entry(&proof, "holders")->text,
+                        "held by pid 6001 (logger) as fd 9 and 1 more; 2 processes may not be looked into (EACCES)");
     assert_string_equal(entry(&proof, "holders")->unavailable, "EACCES");
     w.conn->inode = 778;
     in.holders_refused = 0;
     prove(&w, CW_DIAGNOSIS_HELD_ELSEWHERE, in, &proof);
     assert_string_equal(entry(&proof, "holders")->text, "no other process has it open");
+    world_free(&w);
+}
+
+/* Of a set that may not be looked into only what was registered is known. */
+static void test_mask_as_registered(void **state)
+{
+    (void)state;
+    struct world w;
+    struct proof proof;
+
+    world_new(&w, 0);
+    make_paused(&w);
+    prove(&w, CW_DIAGNOSIS_READING_PAUSED, (struct cw_report_input){0}, &proof);
+    assert_null(strstr(entry(&proof, "epoll")->text, "registered"));
+    assert_null(entry(&proof, "epoll")->unavailable);
+    w.f->view.sets[w.conn->epoll_set].k_errno = EACCES;
+    prove(&w, CW_DIAGNOSIS_READING_PAUSED, (struct cw_report_input){0}, &proof);
+    assert_non_null(strstr(entry(&proof, "epoll")->text, " as registered; the set's fdinfo may not be read (EACCES)"));
+    assert_string_equal(entry(&proof, "epoll")->unavailable, "EACCES");
+    assert_true(entry(&proof, "epoll")->has_value);
+    world_free(&w);
+}
+
+/* Several listeners on the port, and what each of them says. */
+static void test_listeners_that_share_a_port(void **state)
+{
+    (void)state;
+    struct world w;
+    struct proof proof;
+
+    world_new(&w, 0);
+    make_never_accepted(&w);
+    struct cw_conn *second = fixture_listener(w.f, world_at(&w, AT_OPEN)), *idle = NULL;
+    second->fd = 98;
+    second->k_recv_q = 5;
+    second->in_last_ms = world_at(&w, NOW - 4000);
+    second->in_last_res = 12;
+    w.listener->fd = 97;
+    prove(&w, CW_DIAGNOSIS_NEVER_ACCEPTED, (struct cw_report_input){0}, &proof);
+    assert_string_equal(entry(&proof, "listener")->text, "listener fd 97: 3 waiting of at most 128, no accept seen");
+    assert_int_equal(entry(&proof, "listener_queue")->value, 3);
+    assert_null(entry(&proof, "last_accept"));
+    assert_string_equal(entry(&proof, "listener_2")->text,
+                        "listener fd 98: 5 waiting of at most 128, last accept 4 s ago returned fd 12");
+    assert_int_equal(entry(&proof, "listener_2")->value, 98);
+    assert_int_equal(entry(&proof, "listener_2_queue")->value, 5);
+    assert_int_equal(entry(&proof, "last_accept_2")->value, 4000);
+    assert_string_equal(entry(&proof, "queue")->text,
+                        "1 closed by its peer, on the port of 2 listeners: the kernel does not "
+                        "say at which of them each waits");
+    assert_null(entry(&proof, "port_shared"));
+    second->k_flags |= CW_K_PORT_SHARED;
+    second->k_send_q = 0; /* /proc/net/tcp does not say */
+    prove(&w, CW_DIAGNOSIS_NEVER_ACCEPTED, (struct cw_report_input){0}, &proof);
+    assert_int_equal(entry(&proof, "port_shared")->value, w.conn->local_port);
+    assert_string_equal(entry(&proof, "listener_2")->text,
+                        "listener fd 98: 5 waiting, last accept 4 s ago returned fd 12");
+    for (int i = 0; i < 4; i++)
+        idle = fixture_listener(w.f, world_at(&w, AT_OPEN));
+    prove(&w, CW_DIAGNOSIS_NEVER_ACCEPTED, (struct cw_report_input){0}, &proof);
+    assert_non_null(entry(&proof, "listener_4"));
+    assert_string_equal(entry(&proof, "listeners")->text, "2 more listeners");
+    assert_int_equal(entry(&proof, "listeners")->value, 6);
+    assert_true(proof.n + 1 < CW_EVIDENCE_MAX);
+    idle->k_state = TCP_LISTEN; /* nobody waits there */
+    idle->k_recv_q = 0;
+    prove(&w, CW_DIAGNOSIS_NEVER_ACCEPTED, (struct cw_report_input){0}, &proof);
+    assert_string_equal(entry(&proof, "listeners")->text, "1 more listener");
     world_free(&w);
 }
 
@@ -325,7 +414,8 @@ static void test_next_names_the_function(void **state)
     make_never_watched(&w);
     fixture_symbol(w.f, CW_FRAME(w.main, 0x20), "on_accept", NULL, 0);
     prove(&w, CW_DIAGNOSIS_NEVER_WATCHED, (struct cw_report_input){0}, &proof);
-    assert_string_equal(proof.next, "register the socket, or close() it; it was opened in on_accept (server+0x20)");
+    assert_string_equal(proof.next, "register the socket, hand it to a thread that reads it, or close() it; it was "
+                                    "opened in on_accept (server+0x20)");
     world_free(&w);
 }
 
@@ -364,6 +454,8 @@ int main(void)
         cmocka_unit_test(test_entries_follow_facts),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_holders),
+        cmocka_unit_test(test_mask_as_registered),
+        cmocka_unit_test(test_listeners_that_share_a_port),
         cmocka_unit_test(test_next_names_the_function),
         cmocka_unit_test(test_advice_by_listener),
     };

@@ -4,6 +4,7 @@
 
 #include "test/unit/fixture.h"
 
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -152,6 +153,22 @@ static void test_a_listener_is_wanted(void **state)
     cw_fdinfo_enter(&made->view, 10000, NULL, 0); /* no such set */
 }
 
+/* A refusal is on record until the set is read again, and changes nothing else. */
+static void test_refused(void **state)
+{
+    (void)state;
+    struct cw_conn *conn = watched(100);
+    struct cw_watch watches[] = {{.inode = 100, .fd = 3, .mask = EPOLLOUT}};
+    cw_fdinfo_refused(&made->view, SET, EACCES);
+    assert_int_equal(made->view.sets[SET].k_errno, EACCES);
+    assert_int_equal(conn->epoll_mask, EPOLLIN | EPOLLONESHOT);
+    assert_true(conn->flags & CW_CONN_WATCHED);
+    cw_fdinfo_enter(&made->view, SET, watches, 1);
+    assert_int_equal(made->view.sets[SET].k_errno, 0);
+    assert_int_equal(conn->epoll_mask, EPOLLOUT);
+    cw_fdinfo_refused(&made->view, 10000, EACCES); /* no such set */
+}
+
 /* Sorted by inode whatever the order was. */
 static void test_many(void **state)
 {
@@ -177,6 +194,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_mask_in_force_is_entered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_no_hook_saw, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_listener_is_wanted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_many, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

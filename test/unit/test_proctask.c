@@ -92,12 +92,19 @@ static void test_another_thread_of_the_same_number(void **state)
     struct cw_ledger header = {
         .start_ticks = 1000, .process_start_mono_ns = UINT64_C(10000000000), .start_mono_ns = UINT64_C(12000000000)};
     struct cw_thread thread = {.first_ms = 3000}; /* 15 s, that is 500 ticks after the process */
-    assert_false(cw_proctask_is_another(&header, &thread, 1000));
-    assert_false(cw_proctask_is_another(&header, &thread, 1500));
-    assert_true(cw_proctask_is_another(&header, &thread, 1504));
-    assert_false(cw_proctask_is_another(&header, &thread, 0)); /* not known */
+    assert_false(cw_proctask_is_another(&header, &thread, 1000, 0));
+    assert_false(cw_proctask_is_another(&header, &thread, 1500, 0));
+    assert_true(cw_proctask_is_another(&header, &thread, 1504, 0));
+    assert_false(cw_proctask_is_another(&header, &thread, 0, 0)); /* not known */
+    /* Of 15.04 s since boot the machine was awake for 10 or 15. */
+    assert_false(cw_proctask_is_another(&header, &thread, 1504, UINT64_C(5000000000)));
+    assert_false(cw_proctask_is_another(&header, &thread, 1504, UINT64_C(10000000)));
+    assert_true(cw_proctask_is_another(&header, &thread, 2004, UINT64_C(5000000000)));
+    assert_false(cw_proctask_is_another(&header, &thread, 2003, UINT64_C(5000000000)));
+    assert_false(cw_proctask_is_another(&header, &thread, 1504, UINT64_MAX));
+    assert_false(cw_proctask_is_another(&header, &thread, UINT64_MAX, 0)); /* no such time */
     header.start_ticks = 0;
-    assert_false(cw_proctask_is_another(&header, &thread, 1504));
+    assert_false(cw_proctask_is_another(&header, &thread, 1504, 0));
 }
 
 /* --- the kernel's own text --- */

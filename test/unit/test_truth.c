@@ -253,6 +253,96 @@ static void test_queued_behind_several_listeners(void **state)
     assert_int_equal(cw_truth_queued(&check, &sock, 0), 0); /* another process's, on the same port */
 }
 
+/* Which socket waits at which listener is not told: no more are entered than their queues hold. */
+static void test_no_more_queued_than_the_queues_hold(void **state)
+{
+    (void)state;
+    struct cw_conn *first = listening(3, 17), *second = listening(4, 18);
+    struct cw_truth_check check = begin();
+    with_queue(&check, 3, 2);
+    with_queue(&check, 4, 1);
+    for (uint16_t i = 0; i < 3; i++) {
+        struct cw_sock sock = said((uint16_t)(50000 + i), 0);
+        assert_int_equal(cw_truth_queued(&check, &sock, 0), 1);
+    }
+    assert_int_equal(first->k_flags | second->k_flags, CW_K_QUEUES);
+    struct cw_sock another = said(50003, 0);
+    assert_int_equal(cw_truth_queued(&check, &another, 0), 0); /* another process's, on the same port */
+    assert_true(first->k_flags & second->k_flags & CW_K_PORT_SHARED);
+    assert_int_equal(cw_truth_queued(&check, &another, 1), 1); /* what survives the close is taken back afterwards */
+    check = begin();
+    with_queue(&check, 3, 2);
+    with_queue(&check, 4, 1);
+    assert_int_equal(first->k_flags | second->k_flags, CW_K_QUEUES);
+    assert_int_equal(cw_truth_queued(&check, &another, 0), 1);
+    check = begin(); /* nothing is known of the queues */
+    for (uint16_t i = 0; i < 9; i++) {
+        struct cw_sock sock = said((uint16_t)(50000 + i), 0);
+        assert_int_equal(cw_truth_queued(&check, &sock, 0), 1);
+    }
+}
+
+/* Parent and child listen on one port: between them each socket is entered once. */
+static void test_queued_at_the_parents_and_our_own(void **state)
+{
+    (void)state;
+    struct cw_conn *inherited = listening(3, 17), *own = listening(4, 18);
+    inherited->origin = CW_ORIGIN_FORKED;
+    struct cw_truth_check check = begin();
+    check.parent_lives = true;
+    with_queue(&check, 3, 2);
+    with_queue(&check, 4, 1);
+    struct cw_sock sock = said(50000, 0);
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 0);
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 0);
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 1);
+    assert_int_equal(made->view.conns[3].open_stack, 18);
+    assert_int_equal(cw_truth_queued(&check, &sock, 0), 0);
+    assert_true(own->k_flags & CW_K_PORT_SHARED);
+}
+
+/* /proc/net/tcp tells a listener's Recv-Q and not its limit. */
+static void test_a_limit_once_known_stays(void **state)
+{
+    (void)state;
+    struct cw_conn *listener = listening(3, 17);
+    struct cw_truth_check check = begin();
+    struct cw_sock sock = {.state = TCP_LISTEN, .has_queues = true, .recv_q = 3};
+    listener->k_send_q = 99; /* of no check */
+    cw_truth_listener(&check, 3, &sock);
+    assert_int_equal(listener->k_send_q, 0);
+    with_queue(&check, 3, 5);
+    cw_truth_listener(&check, 3, &sock);
+    assert_int_equal(listener->k_recv_q, 3);
+    assert_int_equal(listener->k_send_q, 128);
+}
+
+/* Each socket asked by itself, and the queues read from /proc afterwards. */
+static void test_queues_of_a_socket_asked_before(void **state)
+{
+    (void)state;
+    struct cw_conn *conn = known(5, 50000), *other = known(6, 50001);
+    struct cw_truth_check check = begin();
+    struct cw_sock sock = said(50000, 1234), queues = sock;
+    sock.has_queues = false;
+    sock.recv_q = 0;
+    cw_truth_fd(&check, 5, &sock);
+    assert_int_equal(conn->k_flags, 0);
+    queues.recv_q = 7;
+    queues.send_q = 3;
+    queues.inode = 1235;
+    cw_truth_queues(&check, 5, &queues); /* it means another socket by now */
+    assert_int_equal(conn->k_flags, 0);
+    queues.inode = 1234;
+    cw_truth_queues(&check, 5, &queues);
+    cw_truth_queues(&check, 6, &queues); /* not in CLOSE_WAIT */
+    assert_int_equal(conn->k_recv_q, 7);
+    assert_int_equal(conn->k_send_q, 3);
+    assert_int_equal(conn->k_flags, CW_K_QUEUES | CW_K_UNACKED);
+    assert_int_equal(conn->k_last_ack_recv, 5000);
+    assert_int_equal(other->k_flags, 0);
+}
+
 static void test_queued_at_the_listeners_address(void **state)
 {
     (void)state;
@@ -440,6 +530,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_queued_belongs_to_a_listener, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_listeners_queue_is_entered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_queued_behind_several_listeners, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_more_queued_than_the_queues_hold, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_queued_at_the_parents_and_our_own, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_limit_once_known_stays, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_queues_of_a_socket_asked_before, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_queued_at_the_listeners_address, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_queued_is_reported_by_the_parent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failed_connections, set_up, tear_down),

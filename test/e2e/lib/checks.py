@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from ledger import wrong_records
-from kernel import close_wait_rows, wait_until
+from kernel import close_wait_rows, tree, wait_until
 from process import Failure
 
 
@@ -32,6 +32,20 @@ def during_running_report(run, pid):
                       f'truth {report["truth"]}, ended {report["ended"]}')
     if report['totals']['closes_unseen'] != run.case.unseen:
         raise Failure(f'closes unseen while running: {report["totals"]}')
+
+
+def during_shared_port(run, pid):
+    """Parent and child listen on one port: between them their reports list what ss lists there, each socket once."""
+    pids = sorted(tree(pid))
+    reports = [ask_tool(run, one, '--grace', '0') for one in pids]
+    listed = [[(c['local'], c['peer']) for group in report['leaks'] for c in group['connections']]
+              for report in reports]
+    if len(pids) != 2 or not all(listed) or sorted(sum(listed, [])) != sorted(run.queues[pid]):
+        raise Failure(f'in the queues by ss {sorted(run.queues[pid])}, listed by {pids}: {listed}')
+    for report in reports:
+        for group in report['leaks']:
+            if 'port_shared' not in {entry['key'] for entry in group['evidence']}:
+                raise Failure(f'that others listen there too is not said: {group["evidence"]}')
 
 
 def during_records_right(run, pid):
@@ -126,6 +140,18 @@ def after_no_trace(case, bare, shim):
     left = os.listdir(shim.context.ledgers)
     if left:
         raise Failure(f'left behind: {left}')
+
+
+def after_late_and_queued(case, bare, shim):
+    """Of two listeners on one port one was closed: each of the 32 is closed late or still in the other's queue."""
+    (pid,) = shim.inner.values()
+    with open(f'{shim.work}/report.{pid}', encoding='utf-8') as file:
+        report = json.load(file)
+    late, queued = ([(c['local'], c['peer']) for group in report[name] for c in group['connections']]
+                    for name in ('closed_late', 'leaks'))
+    if sorted(queued) != sorted(*shim.queues.values()) or not late or len(set(late + queued)) != 32 or \
+            len(late + queued) != 32:
+        raise Failure(f'by ss {shim.queues}, late {late}, queued {queued}')
 
 
 def after_one_frame(case, bare, shim):

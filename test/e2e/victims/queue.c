@@ -1,7 +1,9 @@
-/* Connections that were never accepted. usage: queue close|shutdown|keep|child|forked|orphan|reuseport|other-address|full
- * child: a forked child closes its copy of the listener, whose queue lives on in the parent. forked: the child keeps it and
- * touches it; the parent lives. orphan: the parent has gone by then. reuseport: two listeners share the port, and one of them
- * accepts. other-address: another listener of the process has the port on another address. full: there is not one fd left. */
+/* Connections that were never accepted. usage: queue close|shutdown|keep, or one of these:
+ * child: a forked child closes its copy of the listener, whose queue lives on in the parent. forked: the child keeps it
+ * and touches it; the parent lives. orphan: the parent has gone by then. reuseport: two listeners share the port, and
+ * one of them accepts. both: none of them does. close-one: nor there, the first is closed. two-processes: the second
+ * is a child's. other-address: another listener of the process has the port on another address. drained: accept finds
+ * nobody, the clients come and go, and the listener is closed. full: there is not one fd left. */
 #include "test/e2e/victims/victim.h"
 
 #include <sys/resource.h>
@@ -54,6 +56,38 @@ static void shared_port(void)
         close(fd);
 }
 
+/* The child waits for the parent's end: when it ends, what is in its queue is gone. */
+NOINLINE static void two_processes(void)
+{
+    int ready[2], go[2];
+    char byte = 0;
+    MUST(pipe(ready) == 0 && pipe(go) == 0);
+    listen_with(INADDR_LOOPBACK, SO_REUSEPORT);
+    pid_t pid = fork();
+    MUST(pid >= 0);
+    if (pid == 0) {
+        listen_with(INADDR_LOOPBACK, SO_REUSEPORT);
+        MUST(write(ready[1], &byte, 1) == 1 && read(go[0], &byte, 1) == 1);
+        _exit(0);
+    }
+    MUST(read(ready[0], &byte, 1) == 1);
+    ask("connect %d 32 4", port);
+    ask("fin");
+    end_here();
+    MUST(write(go[1], &byte, 1) == 1 && waitpid(pid, NULL, 0) == pid);
+}
+
+/* 32 clients, of which the kernel gives each listener some. */
+NOINLINE static void both_busy(bool close_one)
+{
+    int first = listen_with(INADDR_LOOPBACK, SO_REUSEPORT);
+    listen_with(INADDR_LOOPBACK, SO_REUSEPORT);
+    ask("connect %d 32 4", port);
+    ask("fin");
+    MUST(!close_one || close(first) == 0);
+    end_here();
+}
+
 int main(int argc, char **argv)
 {
     victim_begin();
@@ -62,6 +96,14 @@ int main(int argc, char **argv)
     if (strcmp(what, "reuseport") == 0) {
         shared_port();
         end_here();
+        return 0;
+    }
+    if (strcmp(what, "both") == 0 || strcmp(what, "close-one") == 0) {
+        both_busy(strcmp(what, "close-one") == 0);
+        return 0;
+    }
+    if (strcmp(what, "two-processes") == 0) {
+        two_processes();
         return 0;
     }
     int listener = listen_on(AF_INET);
@@ -74,9 +116,11 @@ int main(int argc, char **argv)
         port = port_of(listener);
         listen_with(INADDR_LOOPBACK + 1, SO_REUSEADDR);
     }
+    if (strcmp(what, "drained") == 0)
+        MUST(fcntl(listener, F_SETFL, O_NONBLOCK) == 0 && accept(listener, NULL, NULL) == -1 && errno == EAGAIN);
     ask("connect %d 8 4", port_of(listener));
     ask("fin");
-    if (strcmp(what, "close") == 0)
+    if (strcmp(what, "close") == 0 || strcmp(what, "drained") == 0)
         MUST(close(listener) == 0);
     else if (strcmp(what, "shutdown") == 0)
         MUST(shutdown(listener, SHUT_RDWR) == 0);

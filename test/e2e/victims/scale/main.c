@@ -108,11 +108,13 @@ static INLINE int go(int fd, enum phase phase, void (*cause)(int, enum phase))
 
 #define TEN(X, tens)                                                                                                   \
     X(tens, 0) X(tens, 1) X(tens, 2) X(tens, 3) X(tens, 4) X(tens, 5) X(tens, 6) X(tens, 7) X(tens, 8) X(tens, 9)
-#define TWO_HUNDRED(X)                                                                                                 \
-    TEN(X, 0)                                                                                                          \
-    TEN(X, 1)                                                                                                          \
-    TEN(X, 2) TEN(X, 3) TEN(X, 4) TEN(X, 5) TEN(X, 6) TEN(X, 7) TEN(X, 8) TEN(X, 9) TEN(X, 10) TEN(X, 11) TEN(X, 12)   \
-        TEN(X, 13) TEN(X, 14) TEN(X, 15) TEN(X, 16) TEN(X, 17) TEN(X, 18) TEN(X, 19)
+/* clang-format off */
+#define TWO_HUNDRED(X) \
+    TEN(X, 0) TEN(X, 1) TEN(X, 2) TEN(X, 3) TEN(X, 4) \
+    TEN(X, 5) TEN(X, 6) TEN(X, 7) TEN(X, 8) TEN(X, 9) \
+    TEN(X, 10) TEN(X, 11) TEN(X, 12) TEN(X, 13) TEN(X, 14) \
+    TEN(X, 15) TEN(X, 16) TEN(X, 17) TEN(X, 18) TEN(X, 19)
+/* clang-format on */
 
 #define PATH(tens, units)                                                                                              \
     static NOINLINE int path_##tens##units(int fd, enum phase phase)                                                   \
