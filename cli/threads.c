@@ -200,6 +200,20 @@ static void enter_live_frames(const struct look *look, uint32_t index, const str
     }
 }
 
+/* The same stack of another thread, 0 if none has it: equal stacks have one id. */
+static uint32_t known_stack(const struct look *look, const struct cw_remote_stack *stack, unsigned flags)
+{
+    const struct cw_view *view = &look->load->view;
+
+    for (uint32_t i = 1; i < threads_used(view); i++) {
+        const uint64_t *frames;
+        unsigned other = 0, n = cw_view_stack(view, view->threads[i].k_stack, &frames, &other);
+        if (n && n == stack->n && other == flags && !memcmp(frames, stack->frames, n * sizeof *frames))
+            return view->threads[i].k_stack;
+    }
+    return 0;
+}
+
 /* False: no stack; where the thread cannot be had at all, why stands in its record. */
 static bool enter_stack(const struct look *look, uint32_t index, struct cw_remote *remote, struct cw_snapshot *snapshot,
                         struct cw_remote_stack *stack)
@@ -216,8 +230,10 @@ static bool enter_stack(const struct look *look, uint32_t index, struct cw_remot
     /* Two registers may not lead beyond the call itself: what the recorder saw says more. */
     if (!stack->whole && !(snapshot->known >> CW_SNAPSHOT_FRAME & 1))
         return false;
-    thread->k_stack =
-        cw_load_add_stack(look->load, stack->frames, stack->n, stack->whole ? 0 : (unsigned)CW_STACK_TRUNCATED);
+    unsigned flags = stack->whole ? 0 : (unsigned)CW_STACK_TRUNCATED;
+    thread->k_stack = known_stack(look, stack, flags);
+    if (!thread->k_stack)
+        thread->k_stack = cw_load_add_stack(look->load, stack->frames, stack->n, flags);
     return true;
 }
 

@@ -46,7 +46,7 @@ static bool waits_for_request(const struct cw_facts *facts, const struct cw_thre
     const struct cw_conn *other = cw_slot_conn(facts->view, thread->k_object);
     if (!other || other == facts->conn || other->origin != CW_ORIGIN_ACCEPT)
         return false;
-    return cw_after(other->open_ms, facts->conn->open_ms) ||
+    return !cw_after(facts->conn->open_ms, other->open_ms) ||
            (other->in_first_ms && (other->flags & CW_CONN_LAST_WAS_OUT));
 }
 

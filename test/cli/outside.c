@@ -294,7 +294,7 @@ NOINLINE static void ask_database(int fd)
 NOINLINE static void handle_query(int fd)
 {
     receive(fd);
-    ask_database(server[1]);
+    ask_database(clients[1]);
     atomic_fetch_add(&served, 1);
 }
 
@@ -312,7 +312,7 @@ static void run_database(bool timeout)
     open_all(2);
     receive(server[1]);
     if (timeout)
-        MUST(setsockopt(server[1], SOL_SOCKET, SO_RCVTIMEO, &hour, sizeof hour) == 0);
+        MUST(setsockopt(clients[1], SOL_SOCKET, SO_RCVTIMEO, &hour, sizeof hour) == 0);
     start(database_worker, &server[0]);
     wait_for(&served, 2);
     wait_asleep(atomic_load(&worker_tid));

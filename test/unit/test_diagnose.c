@@ -151,6 +151,9 @@ static void test_each_decides(void **state)
     X(make_stuck_handler, false, read_next(w, SYS_recvfrom))                                                           \
     X(make_stuck_handler, false, read_next(w, SYS_read))                                                               \
     X(make_stuck_handler, true, (read_next(w, SYS_read), w->other->flags &= ~(uint32_t)CW_CONN_LAST_WAS_OUT))          \
+    X(make_stuck_handler, false, (read_next(w, SYS_read), w->other->in_first_ms = 0, w->other->open_ms = c->open_ms))  \
+    X(make_stuck_handler, false,                                                                                       \
+      (read_next(w, SYS_read), w->other->in_first_ms = 0, w->other->open_ms = c->open_ms + 1))                         \
     X(make_stuck_handler, true, (read_next(w, SYS_read), w->other->in_first_ms = 0))                                   \
     X(make_stuck_handler, true, (read_next(w, SYS_recvfrom), w->other->origin = CW_ORIGIN_CONNECT))                    \
     X(make_stuck_handler, true, read_next(w, SYS_sendto))                                                              \
@@ -319,6 +322,7 @@ static void read_next(struct world *w, int syscall)
     w->other->origin = CW_ORIGIN_ACCEPT;
     w->other->flags |= CW_CONN_LAST_WAS_OUT;
     w->other->in_first_ms = world_at(w, AT_USE);
+    w->other->open_ms = world_at(w, AT_OPEN - 1);
     w->f->view.slots[9] = CW_SLOT_MAKE(CW_SLOT_CONN, 1, index);
     worker->k_ms = world_at(w, NOW);
     worker->k_syscall = (int16_t)syscall;
