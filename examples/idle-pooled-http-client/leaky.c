@@ -1,7 +1,6 @@
-/* A front-end that asks an HTTP backend and keeps its connections in a pool. The backend closes a connection that has
- * been idle for a while, as every HTTP server does; the pool looks at a connection only when it next needs one, so
- * until then it is in CLOSE_WAIT. See README.md; fixed.c lets idle connections go before the backend does.
- * Usage: leaky [PORT]; prints "ready PORT" once it listens (port 0: any free one). */
+/* A front-end that asks an HTTP backend and keeps its connections in a pool. The backend closes one that has been idle for a
+ * while, as every HTTP server does; the pool looks at it only when it next needs one, so until then it is in CLOSE_WAIT. See
+ * README.md; fixed.c lets it go first. Usage: leaky [PORT]; prints "ready PORT" once it listens (port 0: any free one). */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/in.h>
