@@ -35,7 +35,7 @@ static void out_place(struct cw_out *out, const struct cw_report *report, const 
     struct cw_report_work *work = report->work;
     unsigned n = cw_frames_shown(report->view, report->in.resolver, stack, work->symbols, work->frames);
 
-    for (unsigned i = 0; i < 2 * n; i++) {
+    for (unsigned i = 0; n && i < 2 * n; i++) {
         uint64_t frame = work->frames[i % n];
         const struct cw_symbol *symbol = worth_naming(report, frame, i < n);
         if (!symbol)
