@@ -30,6 +30,7 @@ static bool peek(void *ctx, void *to, uint64_t from, size_t n)
 
 struct setting {
     struct fixture *f;
+    uint64_t *own_slots;
     struct cw_conn *conns[3]; /* fds 40, 41, 100 */
 };
 
@@ -39,6 +40,7 @@ static void begin(struct setting *s)
 
     end = 0;
     s->f = fixture_new(8);
+    s->own_slots = s->f->view.slots;
     memset(slots, 0, sizeof slots);
     s->f->view.slots = slots;
     s->f->view.n_slots = sizeof slots / sizeof slots[0];
@@ -51,7 +53,7 @@ static void begin(struct setting *s)
 
 static void finish(struct setting *s)
 {
-    s->f->view.slots = NULL;
+    s->f->view.slots = s->own_slots;
     fixture_free(s->f);
 }
 

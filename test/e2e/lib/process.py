@@ -58,6 +58,8 @@ class Run:
         if self.shim:
             env['LD_PRELOAD'] = ':'.join(filter(None, [os.environ.get('E2E_PRELOAD'), self.context.library]))
             env['CWGUARD_OPTIONS'] = self.options()
+            if 'ASAN_OPTIONS' in os.environ:
+                env['ASAN_OPTIONS'] = os.environ['ASAN_OPTIONS']
         for setting in self.case.env:
             name, _, value = self.fill(setting).partition('=')
             if self.shim or name not in ('LD_PRELOAD', 'CWGUARD_OPTIONS'):
