@@ -110,8 +110,10 @@ bool cw_holds_unwatched(const struct cw_facts *facts)
     /* Pools take what is idle out of their sets, and look at it when they next need it. */
     if (cw_holds_idle_pooled(facts))
         return false;
-    /* Used or waited for elsewhere since: then that was not what lost it. */
-    return (out || deaf(conn)) && !cw_after(cw_later(conn->polled_ms, cw_touched_ms(conn)), conn->ctl_ms);
+    /* Used or waited for elsewhere since: then that was not what lost it. When an unseen call took it out is not known. */
+    bool dated = deaf(conn) || conn->ctl_op == EPOLL_CTL_DEL;
+    uint32_t since_ms = dated ? cw_later(conn->polled_ms, cw_touched_ms(conn)) : conn->polled_ms;
+    return (out || deaf(conn)) && !cw_after(since_ms, conn->ctl_ms);
 }
 
 void cw_decides_unwatched(const struct cw_facts *facts, struct cw_decision *ret)

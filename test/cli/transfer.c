@@ -88,7 +88,7 @@ int main(int argc, char **argv)
         transfer = ends[1];
         other = ends[0];
     } else {
-        connect_pair(&transfer, &other);
+        connect_pair(&other, &transfer); /* our side called, as one calls a backend */
     }
     if (mode == 'r')
         MUST(send(other, big, FIRST_BYTES, 0) == FIRST_BYTES);

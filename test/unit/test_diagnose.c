@@ -225,6 +225,8 @@ static void test_each_decides(void **state)
     X(make_taken_out, false, c->flags |= CW_CONN_WATCHED)                                                              \
     X(make_taken_out, false, c->flags &= ~(uint32_t)CW_CONN_WAS_WATCHED)                                               \
     X(make_taken_out, true, c->polled_ms = c->ctl_ms)                                                                  \
+    X(make_taken_out, false, c->in_last_ms = c->ctl_ms + 1)                                                            \
+    X(make_taken_out, true, (c->in_last_ms = c->ctl_ms + 1, c->ctl_op = EPOLL_CTL_ADD))                                \
     X(make_taken_out, false, c->polled_ms = c->ctl_ms + 1)                                                             \
     X(make_deaf, false, c->epoll_mask |= EPOLLIN)                                                                      \
     X(make_deaf, false, c->epoll_mask |= EPOLLRDHUP)                                                                   \
