@@ -88,13 +88,6 @@ static bool is_settling(const struct cw_conn *conn, uint32_t now_ms)
     return fin_age < cw_age(now_ms, CW_GET(header->end_ms)) || (closed_ms && fin_age < cw_age(now_ms, closed_ms));
 }
 
-/* A connection that has failed: not used since, for the grace period (as core/report.c has it). */
-static bool is_left_failed(const struct cw_conn *conn, uint32_t now_ms)
-{
-    uint32_t used_ms = cw_later(cw_later(CW_GET(conn->in_last_ms), CW_GET(conn->out_last_ms)), CW_GET(conn->open_ms));
-    return cw_age(now_ms, used_ms) >= cw_static.options.exit_grace_ms;
-}
-
 static struct findings settle(uint32_t now_ms)
 {
     struct findings found = {0};
@@ -108,7 +101,7 @@ static struct findings settle(uint32_t now_ms)
         if (flags & CW_CONN_LATE) {
             found.late++;
         } else if (state == TCP_CLOSE) {
-            found.failed += is_left_failed(conn, now_ms);
+            found.failed += cw_leak_failed(conn, now_ms, cw_static.options.exit_grace_ms);
         } else if (state == TCP_CLOSE_WAIT) {
             found.close_wait++;
             if (is_settling(conn, now_ms)) {
