@@ -1,5 +1,6 @@
 #include "core/context.h"
 
+#include "core/ages.h"
 #include "core/atomic.h"
 #include "core/frames.h"
 #include "core/listeners.h"
@@ -20,8 +21,7 @@ size_t cw_context_bytes(const struct cw_view *view)
 
 static uint32_t last_touch_ms(const struct cw_conn *conn)
 {
-    uint32_t in = CW_GET(conn->in_last_ms), out = CW_GET(conn->out_last_ms);
-    return !in || (out && out - in < UINT32_MAX / 2) ? out : in;
+    return cw_later(CW_GET(conn->in_last_ms), CW_GET(conn->out_last_ms));
 }
 
 static void enter_touch(struct cw_context *context, uint32_t index)

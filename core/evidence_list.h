@@ -10,8 +10,7 @@ struct cw_range {
 };
 
 struct cw_evidence_stats {
-    struct cw_range in_age, out_age, eof_age, copy_age, recv_q, send_q, forks, refs, polled_age, event_age, turns, idle,
-        gap;
+    struct cw_range in_age, out_age, eof_age, copy_age, recv_q, send_q, forks, refs, polled_age, event_age, turns, idle;
     uint32_t watched, was_watched, polled, stdio, scm_sent, keepalive, peeked_only, same_watch, shut_wr;
     uint32_t bytes_unread; /* members with more than the FIN in Recv-Q */
 };

@@ -99,7 +99,7 @@ static struct findings settle(uint32_t now_ms)
         if (!(flags & CW_CONN_IN_USE))
             continue;
         if (flags & CW_CONN_LATE) {
-            found.late++;
+            found.late += !(flags & CW_CONN_LISTENER); /* kept only for what waited in its queue */
         } else if (state == TCP_CLOSE) {
             found.failed += cw_leak_failed(conn, now_ms, cw_static.options.exit_grace_ms);
         } else if (state == TCP_CLOSE_WAIT) {
