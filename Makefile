@@ -17,6 +17,7 @@ LIBDIR  ?= $(PREFIX)/lib
 BINDIR  ?= $(PREFIX)/bin
 MANDIR  ?= $(PREFIX)/share/man
 DOCDIR  ?= $(PREFIX)/share/doc/cwguard
+COMPDIR ?= $(PREFIX)/share/bash-completion/completions
 DESTDIR ?=
 CFLAGS  ?= -O2 -g
 WERROR  ?= -Werror
@@ -32,13 +33,14 @@ say     = $(if $(filter 0,$(V)),@printf '  %-7s %s\n' $(1) $(2))
 # --- packages: the one list, by their Debian and Ubuntu names ---
 
 # To build, for `make demo` and for `make check`.
-DEPS      := libc6-dev libunwind-dev libdw-dev libelf-dev libiberty-dev libcmocka-dev \
-             binutils g++ iproute2 procps util-linux python3 strace
+DEPS      := libc6-dev libunwind-dev libdw-dev libelf-dev libiberty-dev libsodium-dev libncurses-dev libcmocka-dev \
+             binutils g++ iproute2 musl-tools libcap2-bin libdebuginfod1 procps util-linux python3 strace tmux man-db
 # For `make check-real`: servers and runtimes that people run.
-DEPS_REAL := nginx redis-server redis-tools nodejs python3-urllib3 default-jdk-headless wrk curl
+DEPS_REAL := nginx apache2-bin gunicorn redis-server redis-tools nodejs python3-urllib3 default-jdk-headless wrk curl golang-go
 # For `make lint` and the clang build of .ci/run; for `make check-fresh`.
 DEPS_LINT := clang clang-format clang-tidy cppcheck shellcheck
 DEPS_FRESH := debootstrap
+DEPS_FUZZ  := clang libclang-rt-14-dev
 
 # --- sources ---
 
@@ -59,6 +61,7 @@ EXAMPLE_BIN := $(call bins,$(EXAMPLE_SRC))
 
 LIB  := $(BUILD)/libcwguard.so
 TOOL := $(BUILD)/cwguard
+COMPLETION := $(BUILD)/cwguard.bash
 
 # --- flags ---
 
@@ -77,11 +80,11 @@ PRELOAD_CFLAGS := -fno-omit-frame-pointer -fexceptions -fno-plt -ftls-model=init
 LIB_LDFLAGS := -shared -Wl,-soname,libcwguard.so -Wl,-z,now -Wl,-z,relro -Wl,-z,nodelete -Wl,-z,noexecstack \
                -Wl,--as-needed -static-libgcc $(if $(SAN),,-Wl,-z,defs)
 TOOL_LDFLAGS := -pie -Wl,-z,now -Wl,-z,relro -Wl,--as-needed
-TOOL_LIBS   := -ldw -lelf -liberty -lunwind-ptrace -lunwind-x86_64
+TOOL_LIBS   := -ldw -lelf -liberty -lunwind-ptrace -lunwind-x86_64 -lsodium -lncursesw -ltinfo
 
 # --- build ---
 
-all: $(LIB) $(TOOL) ## build build/libcwguard.so and build/cwguard (the default)
+all: $(LIB) $(TOOL) $(COMPLETION) ## build build/libcwguard.so and build/cwguard (the default)
 
 # Changes when the compiler or the flags do, so that a build directory never mixes two.
 $(BUILD)/flags: FORCE
@@ -123,6 +126,11 @@ $(TOOL): $(CLI_OBJ) $(CORE_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(SAN_FLAGS) $(TOOL_LDFLAGS) $(LDFLAGS) -o $@ $^ $(TOOL_LIBS)
 
+# What the shell can complete is what the tool's own tables say.
+$(COMPLETION): $(TOOL)
+	$(call say,GEN,$@)
+	$(Q)$(TOOL) completion bash >$@
+
 $(EXAMPLE_BIN): %: %.o
 	$(call say,LD,$@)
 	$(Q)$(CC) -g $(SAN_FLAGS) $(LDFLAGS) -pthread -o $@ $<
@@ -137,16 +145,16 @@ examples: $(EXAMPLE_BIN) ## build the example servers and the demo's client
 DOCUMENTS := README.md README.zh.md docs/diagnoses.md docs/options.md docs/tcp-states.md docs/tcp-states.zh.md \
              docs/report.schema.json
 INSTALLED := $(LIBDIR)/libcwguard.so $(BINDIR)/cwguard $(MANDIR)/man1/cwguard.1 $(MANDIR)/man7/cwguard.7 \
-             $(addprefix $(DOCDIR)/,$(DOCUMENTS))
+             $(COMPDIR)/cwguard $(addprefix $(DOCDIR)/,$(DOCUMENTS))
 from_libcwguard.so      = $(LIB)
 from_cwguard            = $(TOOL)
 from_cwguard.1          = docs/man/cwguard.1
 from_cwguard.7          = docs/man/cwguard.7
-installed_from          = $(or $(from_$(notdir $1)),$(1:$(DOCDIR)/%=%))
+installed_from          = $(if $(filter $(COMPDIR)/%,$1),$(COMPLETION),$(or $(from_$(notdir $1)),$(1:$(DOCDIR)/%=%)))
 
-install: all ## install library, tool, man pages, documents (PREFIX, LIBDIR, DESTDIR)
+install: all ## install library, tool, man pages, completion, documents (PREFIX, LIBDIR, DESTDIR)
 	$(Q)set -e; $(foreach f,$(INSTALLED),\
-	    install -D -m $(if $(filter %/cwguard,$f),755,644) $(call installed_from,$f) '$(DESTDIR)$f'; echo '  INSTALL $(DESTDIR)$f';)
+	    install -D -m $(if $(filter $(BINDIR)/%,$f),755,644) $(call installed_from,$f) '$(DESTDIR)$f'; echo '  INSTALL $(DESTDIR)$f';)
 
 uninstall: ## remove what install put there
 	$(Q)rm -f $(foreach f,$(INSTALLED),'$(DESTDIR)$f')
@@ -195,6 +203,9 @@ BENCH_BIN  := $(call bins,$(BENCH_SRC))
 TEST_SCRIPTS := $(sort $(wildcard test/cli/test_*.sh))
 
 FIXTURE := $(call objs,$(wildcard test/unit/fixture.c))
+# What the tool shows is tested with made-up reports, too.
+$(BUILD)/test/unit/test_top: $(call objs,cli/top_model.c cli/top_rows.c cli/top_text.c cli/top_detail.c)
+
 $(UNIT_BIN): %: %.o $(FIXTURE) $(CORE_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) -o $@ $^ -lcmocka
@@ -235,18 +246,36 @@ check-preload: $(LIB) $(TOOL) $(PRELOAD_LINKED) $(PRELOAD_PLAIN) ## parts of the
 check-cli: all ## the tool
 	@$(RUN) cli $(TEST_SCRIPTS)
 
-check-e2e: all examples ## small victims, the examples, causes by event style, 10,000 sockets: compared with ss
-	@$(RUN) e2e --stream test/e2e/run test/e2e/examples test/e2e/matrix test/e2e/scale
+check-e2e: all examples ## small victims, the examples, causes by event style, 10,000 sockets, process trees: compared with ss
+	@$(RUN) e2e --stream test/e2e/run test/e2e/examples test/e2e/matrix test/e2e/scale test/e2e/runs test/e2e/trees test/e2e/watch
 
-check-real: deps deps-real ## nginx, redis, python, node and java: under load, idle, forking
+check-real: deps deps-real ## nginx, apache2, redis, python, node, java, go: under load, idle, forking, in whole trees
 	@$(MAKE) --no-print-directory $(JOBS) all
-	@$(RUN) real --stream test/real/run
+	@$(RUN) real --stream test/real/run test/real/trees
 
 check-stress: ## many threads, under ThreadSanitizer
 	@$(MAKE) --no-print-directory $(JOBS) SAN=thread BUILD=$(BUILD)-thread run-stress
 
 run-stress: $(STRESS_BIN)
 	@$(RUN) stress $^
+
+# Every file in test/fuzz is a libFuzzer target.
+FUZZ_SECONDS ?= 60
+FUZZ_SRC := $(sort $(wildcard test/fuzz/fuzz_*.c))
+FUZZ_BIN := $(call bins,$(FUZZ_SRC))
+
+$(FUZZ_BIN): %: %.o $(call objs,cli/load.c) $(CORE_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(SAN_FLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^
+
+fuzz: deps ## what comes from outside: each target of test/fuzz for FUZZ_SECONDS=60
+	@$(install_deps) $(DEPS_FUZZ)
+	@$(MAKE) --no-print-directory $(JOBS) all examples
+	@$(MAKE) --no-print-directory $(JOBS) CC=clang SAN=address,undefined BUILD=$(BUILD)-fuzz \
+	    CPPFLAGS='-fsanitize=fuzzer-no-link -fno-sanitize-recover=all' fuzz-targets
+	@BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS) test/fuzz/run $(FUZZ_BIN:$(BUILD)/%=$(BUILD)-fuzz/%)
+
+fuzz-targets: $(FUZZ_BIN)
 
 check-rules: all ## what design and packaging promise: include rule, purity, ABI, documents
 	+@$(RUN) rules $(foreach r,includes purity abi docs flow links translations,--make check-$r)
@@ -322,11 +351,11 @@ lint-shell:
 format: ## lay out all C files as .clang-format says
 	$(Q)clang-format -i $(FORMAT_FILES)
 
-bench: $(BENCH_BIN) ## what the shim's parts cost
-	$(Q)for b in $^; do echo "== $$b"; $$b || exit 1; done
+bench: all $(BENCH_BIN) ## what the shim's parts cost, and what watching takes
+	$(Q)for b in $(BENCH_BIN) test/bench/watch; do echo "== $$b"; BUILD=$(BUILD) $$b || exit 1; done
 
 clean: ## remove build/ and the sanitizers' build directories
-	rm -rf $(BUILD) $(if $(filter build,$(BUILD)),build-address build-undefined build-thread build-ci-gcc build-ci-clang)
+	rm -rf $(BUILD) $(if $(filter build,$(BUILD)),build-address build-undefined build-thread build-fuzz build-ci-gcc build-ci-clang)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -334,6 +363,6 @@ help: ## this list
 
 FORCE:
 .PHONY: all examples install uninstall deps deps-real deps-lint demo check check-unit check-preload check-cli check-e2e \
-    check-real check-stress run-stress check-rules check-includes check-purity check-abi check-docs check-flow \
+    check-real check-stress run-stress fuzz fuzz-targets check-rules check-includes check-purity check-abi check-docs check-flow \
     check-links check-translations translation-done check-fresh docs \
     lint lint-format lint-tidy lint-cppcheck lint-shell format bench clean help FORCE

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COLUMNS = 79 };
+enum { COLUMNS = 79, KEY_MARKDOWN = 0x1000 };
 
 /* Words of text in lines of at most COLUMNS columns, each line indented. */
 static void print_wrapped(unsigned indent, const char *text)
@@ -194,25 +194,87 @@ static const struct cw_diagnosis *find(const char *id)
     return NULL;
 }
 
+struct arguments {
+    bool markdown;
+    char **words; /* argp leaves them in the caller's argv */
+    int n_words;
+};
+
+static error_t parse_option(int key, char *value, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+
+    (void)value;
+    switch (key) {
+    case KEY_MARKDOWN:
+        arguments->markdown = true;
+        return 0;
+    case ARGP_KEY_ARGS:
+        arguments->words = state->argv + state->next;
+        arguments->n_words = state->argc - state->next;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* The diagnoses, from their table, at the end of the help. */
+static char *add_list(int key, const char *text, void *input)
+{
+    char *list = NULL;
+    size_t bytes = 0;
+    FILE *to;
+
+    (void)input;
+    if (key != ARGP_KEY_HELP_EXTRA || !(to = open_memstream(&list, &bytes)))
+        return (char *)text;
+    fprintf(to, "The diagnoses; each socket gets the first that holds:\n");
+    list_all(to);
+    return fclose(to) ? (char *)text : list;
+}
+
+const struct argp *cw_argp_explain(void)
+{
+    static const struct argp_option options[] = {
+        {"markdown", KEY_MARKDOWN, 0, 0,
+         "as docs/diagnoses.md has it; arguments are the directories of examples to refer to", 0},
+        {0}};
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse_option,
+        .args_doc = "[DIAGNOSIS...]",
+        .doc = "Says what a diagnosis means, how it is recognised, the usual fix and how to silence it; without an "
+               "argument, lists the diagnoses.",
+        .help_filter = add_list,
+    };
+    return &argp;
+}
+
 int cw_cmd_explain(int argc, char **argv)
 {
-    if (argc < 2 || !strcmp(argv[1], "--help")) {
-        printf("Usage: cwguard explain [DIAGNOSIS...]\nThe diagnoses; each socket gets the first that holds:\n");
+    struct arguments arguments = {0};
+
+    if (argp_parse(cw_argp_explain(), argc, argv, 0, NULL, &arguments) != 0)
+        return CW_EXIT_FAILED;
+    if (arguments.markdown) {
+        char *none[] = {NULL};
+        print_document(arguments.words ? arguments.words : none);
+        return fflush(stdout) ? CW_EXIT_FAILED : CW_EXIT_OK;
+    }
+    if (!arguments.n_words) {
+        printf("The diagnoses; each socket gets the first that holds:\n");
         list_all(stdout);
-    } else if (!strcmp(argv[1], "--markdown")) {
-        print_document(argv + 2);
-    } else {
-        for (int i = 1; i < argc; i++) {
-            const struct cw_diagnosis *diagnosis = find(argv[i]);
-            if (!diagnosis) {
-                cw_say("no diagnosis '%s'; the diagnoses are:", argv[i]);
-                list_all(stderr);
-                return CW_EXIT_FAILED;
-            }
-            if (i > 1)
-                putchar('\n');
-            print_text(diagnosis);
+    }
+    for (int i = 0; i < arguments.n_words; i++) {
+        const struct cw_diagnosis *diagnosis = find(arguments.words[i]);
+        if (!diagnosis) {
+            cw_say("no diagnosis '%s'; the diagnoses are:", arguments.words[i]);
+            list_all(stderr);
+            return CW_EXIT_FAILED;
         }
+        if (i)
+            putchar('\n');
+        print_text(diagnosis);
     }
     return fflush(stdout) ? CW_EXIT_FAILED : CW_EXIT_OK;
 }

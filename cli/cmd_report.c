@@ -1,253 +1,28 @@
-/* cwguard report PID | FILE.cwg | --dead | --fd N: picks the ledgers and has each rendered. */
+/* cwguard report [PID... | FILE.cwg... | --all | --dead | --fd=N]: one report over what is named. */
 #include "cli/cli.h"
-#include "cli/find.h"
-#include "cli/render.h"
+#include "cli/debug_files.h"
+#include "cli/flags.h"
+#include "cli/redact.h"
+#include "cli/report_targets.h"
+#include "cli/save.h"
 
-#include "core/options.h"
-
-#include <argp.h>
-#include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-/* Options of core/options.inc that make sense as flags here; --output is another name of log_path. */
-static const char *const flag_options[] = {"grace", "exit_grace", "late", "format", "ledger_dir", "log_path"};
-enum { FLAG_OPTIONS = sizeof flag_options / sizeof *flag_options };
-
-enum { KEY_FLAG = 0x1000, KEY_DEAD = 0x2000, KEY_FD, KEY_COLOR, KEY_OUTPUT };
+enum { KEY_ALL = 0x1000, KEY_DEAD, KEY_FD, KEY_SAVE, KEY_DEBUG_DIR, KEY_SYSROOT, KEY_DEBUGINFOD, KEY_REDACT };
 
 struct arguments {
-    struct cw_request request;
-    struct cw_options options; /* what the flags say, for what is needed before a ledger is read */
-    const char *target;
-    bool dead, have_fd;
-    int fd;
+    struct cw_flags flags;
+    const char **names; /* pids and files, in order */
+    size_t n_names;
+    bool all, dead;
+    int fd; /* -1 none */
+    const char *save, *redact_list;
+    struct cw_redact redact;
+    struct cw_debug_options debug;
 };
-
-/* --- finding --- */
-
-struct by_process {
-    const struct cw_proc *proc;
-    struct cw_load best;
-    char best_name[PATH_MAX];
-    bool found;
-};
-
-/* A process that has called exec has more than one ledger: the running one counts, then the younger one. */
-static bool is_better(const struct cw_ledger *a, const struct cw_ledger *b)
-{
-    if ((a->ended == CW_ENDED_RUNNING) != (b->ended == CW_ENDED_RUNNING))
-        return a->ended == CW_ENDED_RUNNING;
-    return a->start_mono_ns > b->start_mono_ns;
-}
-
-static bool keep_best(void *ctx, const struct cw_found *found)
-{
-    struct by_process *wanted = ctx;
-    struct cw_load load;
-    char why[256];
-
-    if (found->pid != wanted->proc->inner_pid || found->start_ticks != wanted->proc->start_ticks ||
-        (wanted->proc->pid_ns && found->pid_ns != wanted->proc->pid_ns))
-        return true;
-    if (cw_load_ledger(&load, found->fd, true, why, sizeof why) < 0) {
-        cw_say("%s %s", found->path, why);
-        return true;
-    }
-    if (wanted->found && !is_better(load.view.header, wanted->best.view.header)) {
-        cw_load_free(&load);
-        return true;
-    }
-    if (wanted->found)
-        cw_load_free(&wanted->best);
-    wanted->best = load;
-    wanted->found = true;
-    snprintf(wanted->best_name, sizeof wanted->best_name, "%s", found->path);
-    return true;
-}
-
-/* Says why a process has no ledger that we could read. */
-static void explain_no_ledger(pid_t pid)
-{
-    char path[64], line[PATH_MAX + 128];
-    bool found = false;
-    FILE *maps;
-
-    snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
-    maps = fopen(path, "re");
-    if (!maps) {
-        cw_say("pid %d has no ledger that can be read here, and whether it runs under libcwguard.so cannot be seen "
-               "(%s): run "
-               "as its user, or as root with CAP_SYS_PTRACE",
-               (int)pid, strerror(errno));
-        return;
-    }
-    while (!found && fgets(line, sizeof line, maps))
-        found = strstr(line, "/libcwguard.so") != NULL;
-    fclose(maps);
-    if (found)
-        cw_say("pid %d runs under libcwguard.so but has no ledger that can be read here: it has had no TCP socket yet, "
-               "or option programs leaves it out, or its ledger_dir is another one (give --ledger-dir), or that is not "
-               "a tmpfs or not writable for it",
-               (int)pid);
-    else
-        cw_say("pid %d was not started under libcwguard.so: start it with LD_PRELOAD=/path/to/libcwguard.so in its "
-               "environment",
-               (int)pid);
-}
-
-static int report_process(const struct arguments *arguments, pid_t pid)
-{
-    struct by_process wanted = {0};
-    struct cw_proc proc;
-    char root[32] = "";
-    int error = cw_proc_read(&proc, pid), result;
-
-    if (error || proc.zombie) {
-        cw_say("pid %d: %s; cwguard report --dead shows what ended processes have left", (int)pid,
-               !error || error == -ESRCH ? "there is no such process" : strerror(-error));
-        return CW_EXIT_FAILED;
-    }
-    wanted.proc = &proc;
-    cw_find_ledgers("", arguments->options.ledger_dir, keep_best, &wanted);
-    if (!wanted.found && !arguments->options.ledger_dir[0] && proc.pid_ns != cw_proc_own_pid_ns()) {
-        snprintf(root, sizeof root, "/proc/%d/root", (int)pid);
-        cw_find_ledgers(root, "", keep_best, &wanted);
-    }
-    if (!wanted.found) {
-        explain_no_ledger(pid);
-        return CW_EXIT_FAILED;
-    }
-    result = cw_render(&wanted.best, wanted.best_name,
-                       wanted.best.view.header->ended == CW_ENDED_EXEC ? CW_RENDER_ENDED : CW_RENDER_RUNNING, &proc,
-                       &arguments->request);
-    cw_load_free(&wanted.best);
-    return result ? CW_EXIT_FAILED : CW_EXIT_OK;
-}
-
-static int report_fd(const struct arguments *arguments, int fd, const char *name, bool dying)
-{
-    enum cw_render_of of = dying ? CW_RENDER_DYING : CW_RENDER_ENDED;
-    const struct cw_ledger *header;
-    struct cw_proc proc, *live = NULL;
-    struct cw_load load;
-    char why[256];
-    int result;
-
-    if (cw_load_ledger(&load, fd, true, why, sizeof why) < 0) {
-        cw_say("%s %s", name, why);
-        return CW_EXIT_FAILED;
-    }
-    header = load.view.header;
-    if (cw_proc_lives(header->pid_ns, header->pid, header->start_ticks, NULL) &&
-        cw_proc_read(&proc, header->pid) == 0) {
-        live = &proc;
-        if (!dying && header->ended != CW_ENDED_EXEC)
-            of = CW_RENDER_RUNNING;
-    }
-    result = cw_render(&load, name, of, live, &arguments->request);
-    cw_load_free(&load);
-    return result ? CW_EXIT_FAILED : CW_EXIT_OK;
-}
-
-static int report_file(const struct arguments *arguments, const char *path)
-{
-    int fd = cw_load_open(AT_FDCWD, path), code;
-
-    if (fd < 0) {
-        cw_say("%s cannot be opened: %s%s", *path ? path : "''", strerror(-fd),
-               fd == -ENOENT
-                   ? "; give a pid or a ledger file; cwguard report --dead finds the ledgers of ended processes"
-                   : "");
-        return CW_EXIT_FAILED;
-    }
-    code = report_fd(arguments, fd, path, false);
-    close(fd);
-    return code;
-}
-
-/* --- the dead --- */
-
-struct dead {
-    const struct arguments *arguments;
-    unsigned shown, alive, reported, elsewhere;
-    int code;
-};
-
-static bool report_dead(void *ctx, const struct cw_found *found)
-{
-    struct dead *dead = ctx;
-    struct cw_load load;
-    char why[256];
-    bool known;
-
-    if (cw_proc_lives(found->pid_ns, found->pid, found->start_ticks, &known)) {
-        dead->alive++;
-        return true;
-    }
-    if (!known) {
-        dead->elsewhere++;
-        return true;
-    }
-    if (cw_load_ledger(&load, found->fd, false, why, sizeof why) < 0) {
-        cw_say("%s %s", found->path, why);
-        dead->code = CW_EXIT_FAILED;
-        return true;
-    }
-    if (load.view.header->flags & CW_HEADER_REPORTED) {
-        dead->reported++;
-    } else {
-        dead->shown++;
-        if (cw_render(&load, found->path, CW_RENDER_ENDED, NULL, &dead->arguments->request) < 0)
-            dead->code = CW_EXIT_FAILED;
-    }
-    cw_load_free(&load);
-    return true;
-}
-
-static int report_all_dead(const struct arguments *arguments)
-{
-    struct dead dead = {.arguments = arguments, .code = CW_EXIT_OK};
-
-    cw_find_ledgers("", arguments->options.ledger_dir, report_dead, &dead);
-    if (!dead.shown && dead.code == CW_EXIT_OK)
-        cw_say(
-            "no ended process has left a ledger in %s (%u of running processes, %u already reported, %u of other pid "
-            "namespaces)",
-            arguments->options.ledger_dir[0] ? arguments->options.ledger_dir : "/dev/shm/cwguard-UID", dead.alive,
-            dead.reported, dead.elsewhere);
-    return dead.code;
-}
-
-/* --- arguments --- */
-
-static void print_refusal(void *ctx, const char *line)
-{
-    (void)ctx;
-    cw_say("%s", line);
-}
-
-static error_t add_flag(struct arguments *arguments, const char *name, const char *value)
-{
-    struct cw_request *request = &arguments->request;
-
-    if (cw_options_set(&arguments->options, name, value, print_refusal, NULL) < 0)
-        exit(CW_EXIT_FAILED);
-    /* The last one counts, so a full list only means that somebody repeats himself. */
-    if (request->flag_count == CW_FLAGS_MAX) {
-        cw_say("too many options");
-        exit(CW_EXIT_FAILED);
-    }
-    request->flags[request->flag_count].name = name;
-    request->flags[request->flag_count++].value = value;
-    return 0;
-}
 
 static int parse_number(const char *text, const char *what)
 {
@@ -263,117 +38,220 @@ static int parse_number(const char *text, const char *what)
     return (int)number;
 }
 
+static bool is_pid(const char *name)
+{
+    return *name && name[strspn(name, "0123456789")] == 0;
+}
+
+/* --- arguments --- */
+
+static error_t add_debug_dir(struct arguments *arguments, const char *dir, const struct argp_state *state)
+{
+    if (arguments->debug.debug_dir_count == CW_DEBUG_DIRS_MAX)
+        argp_error(state, "--debug-dir: at most %d of them", CW_DEBUG_DIRS_MAX);
+    arguments->debug.debug_dirs[arguments->debug.debug_dir_count++] = dir;
+    return 0;
+}
+
+static void check_arguments(const struct arguments *arguments, const struct argp_state *state)
+{
+    int ways = (arguments->n_names > 0) + arguments->all + arguments->dead + (arguments->fd >= 0);
+
+    if (ways == 0)
+        argp_error(state, "what is to be reported? Pids, ledger files, --all or --dead");
+    if (ways > 1)
+        argp_error(state, "pids and ledger files, --all, --dead and --fd exclude one another");
+    if (arguments->save && arguments->redact_list)
+        argp_error(
+            state,
+            "--save and --redact cannot be had together: a ledger holds every address and the command line; give away "
+            "a report that was made with --redact instead");
+}
+
 static error_t parse_option(int key, char *value, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
 
-    if (key >= KEY_FLAG && key < KEY_FLAG + FLAG_OPTIONS)
-        return add_flag(arguments, flag_options[key - KEY_FLAG], value);
     switch (key) {
-    case KEY_OUTPUT:
-        return add_flag(arguments, "log_path", value);
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &arguments->flags;
+        return 0;
+    case KEY_ALL:
+        arguments->all = true;
+        return 0;
     case KEY_DEAD:
         arguments->dead = true;
         return 0;
     case KEY_FD:
         arguments->fd = parse_number(value, "fd");
-        arguments->have_fd = true;
         return 0;
-    case KEY_COLOR:
-        if (!strcmp(value, "auto"))
-            arguments->request.colour = CW_COLOUR_AUTO;
-        else if (!strcmp(value, "always"))
-            arguments->request.colour = CW_COLOUR_ALWAYS;
-        else if (!strcmp(value, "never"))
-            arguments->request.colour = CW_COLOUR_NEVER;
-        else
-            argp_error(state, "--color: '%s' is none of auto, always, never", value);
+    case KEY_SAVE:
+        arguments->save = value;
+        return 0;
+    case KEY_DEBUG_DIR:
+        return add_debug_dir(arguments, value, state);
+    case KEY_SYSROOT:
+        arguments->debug.sysroot = value;
+        return 0;
+    case KEY_DEBUGINFOD:
+        arguments->debug.debuginfod = true;
+        arguments->debug.debuginfod_urls = value;
+        return 0;
+    case KEY_REDACT:
+        arguments->redact_list = value;
         return 0;
     case ARGP_KEY_ARG:
-        if (arguments->target)
-            argp_error(state, "one process or ledger at a time");
-        arguments->target = value;
+        arguments->names[arguments->n_names++] = value;
         return 0;
     case ARGP_KEY_END:
-        if ((arguments->target != NULL) + arguments->dead + arguments->have_fd != 1)
-            argp_error(state, "what is to be reported? A pid, a ledger file, --dead or --fd");
+        check_arguments(arguments, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
 }
 
-static const char *sentence_of(const char *option)
+const struct argp *cw_argp_report(void)
 {
-    for (size_t i = 0; i < cw_options_count; i++)
-        if (!strcmp(cw_options_table[i].name, option))
-            return cw_options_table[i].sentence;
-    return "";
+    enum { WHAT = 1, NAMES, HANDING_ON, FORM };
+    static const struct argp_option options[] = {
+        {NULL, 0, NULL, 0, "What is reported, in place of pids and files:", WHAT},
+        {"all", KEY_ALL, NULL, 0, "all running processes of this user that have a ledger; as root, of everybody", WHAT},
+        {"dead", KEY_DEAD, NULL, 0, "all processes that have ended without a report", WHAT},
+        {"fd", KEY_FD, "N", 0, "the ledger that is open as fd N, with its own options (the ending process does this)",
+         WHAT},
+        {NULL, 0, NULL, 0, "Where names and lines of code come from, for a ledger from elsewhere:", NAMES},
+        {"debug-dir", KEY_DEBUG_DIR, "DIR", 0,
+         "look in DIR for programs, libraries and debug files of the right build-id; may be given several times",
+         NAMES},
+        {"sysroot", KEY_SYSROOT, "DIR", 0, "look for files of the ledger's machine below DIR", NAMES},
+        {"debuginfod", KEY_DEBUGINFOD, "URLS", OPTION_ARG_OPTIONAL,
+         "ask these servers for debug information (without URLS: those of DEBUGINFOD_URLS)", NAMES},
+        {NULL, 0, NULL, 0, "To hand on:", HANDING_ON},
+        {"save", KEY_SAVE, "FILE.cwg", 0,
+         "keep what the report is made of, completed by what the kernel says, in a file that cwguard report reads "
+         "anywhere",
+         HANDING_ON},
+        {"redact", KEY_REDACT, "LIST", 0,
+         "replace these by a hash in the report: peer, local, command, host, label, separated by commas, or all",
+         HANDING_ON},
+        {0}};
+    static struct argp_child children[] = {{NULL, 0, "Options, as in CWGUARD_OPTIONS (cwguard help options):", FORM},
+                                           {0}};
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse_option,
+        .args_doc = "PID|FILE.cwg...\n--all\n--dead\n--fd=N",
+        .doc = "Reports which sockets processes leave in CLOSE_WAIT, and the code that does. Several make one report, "
+               "in which "
+               "the same code path in many processes is one.\v"
+               "A running process is compared with what the kernel says at this moment; it is neither stopped for "
+               "longer than "
+               "20 ms nor signalled. One without libcwguard.so is reported by what can be known from outside. The "
+               "grace period "
+               "is --grace for a running process and --exit-grace for one that has ended (--grace, if only that is "
+               "given). "
+               "Exit code: 0 when the report is out, 2 when there is none, or when something that was named is not in "
+               "it; a "
+               "message says why.",
+        .children = children,
+    };
+
+    children[0].argp = cw_flags_argp_report();
+    return &argp;
 }
 
-/* Flags out of the table of options: with hyphens, and with underscores as in CWGUARD_OPTIONS. */
-static void make_flags(struct argp_option *options, char names[FLAG_OPTIONS][32])
-{
-    size_t n = 0;
+/* --- the report --- */
 
-    options[n++] =
-        (struct argp_option){"dead", KEY_DEAD, 0, 0, "report every process that has ended without a report", 0};
-    options[n++] = (struct argp_option){
-        "fd",
-        KEY_FD,
-        "N",
-        0,
-        "report the ledger that is open as fd N, with its own options (the ending process does this)",
-        0};
-    options[n++] =
-        (struct argp_option){"output", KEY_OUTPUT, "FILE", 0, "the same as --log-path; stdout without it", 0};
-    options[n++] = (struct argp_option){
-        "color", KEY_COLOR, "WHEN", 0, "auto (on a terminal, unless NO_COLOR is set), always or never", 0};
-    for (size_t i = 0; i < FLAG_OPTIONS; i++) {
-        snprintf(names[i], sizeof names[i], "%s", flag_options[i]);
-        for (char *c = names[i]; *c; c++)
-            if (*c == '_')
-                *c = '-';
-        options[n++] = (struct argp_option){names[i], KEY_FLAG + (int)i, "VALUE", 0, sentence_of(flag_options[i]), 0};
-        if (strchr(flag_options[i], '_'))
-            options[n++] = (struct argp_option){
-                flag_options[i], KEY_FLAG + (int)i, "VALUE", OPTION_ALIAS | OPTION_HIDDEN, NULL, 0};
+static void gather(struct cw_targets *targets, const struct arguments *arguments)
+{
+    if (arguments->fd >= 0)
+        cw_target_fd(targets, arguments->fd);
+    else if (arguments->all)
+        cw_target_all(targets);
+    else if (arguments->dead)
+        cw_target_dead(targets);
+    for (size_t i = 0; i < arguments->n_names; i++) {
+        if (is_pid(arguments->names[i]))
+            cw_target_process(targets, (pid_t)parse_number(arguments->names[i], "pid"));
+        else
+            cw_target_file(targets, arguments->names[i]);
     }
-    options[n] = (struct argp_option){0};
+}
+
+static int save(const struct cw_render *render, const char *path)
+{
+    char why[256];
+
+    if (cw_save(cw_render_load(render, 0), path, why, sizeof why) < 0) {
+        cw_say("%s %s", path, why);
+        return -1;
+    }
+    return 0;
+}
+
+static int make_report(const struct arguments *arguments)
+{
+    struct cw_targets targets = {.render = cw_render_new(&arguments->flags.request),
+                                 .ledger_dir = arguments->flags.options.ledger_dir};
+
+    if (!targets.render) {
+        cw_say("not enough memory");
+        return CW_EXIT_FAILED;
+    }
+    gather(&targets, arguments);
+    if (arguments->save && targets.added > 1) {
+        cw_say("--save keeps one process, and these are %zu: give one pid or ledger", targets.added);
+        targets.failed = true;
+    } else if (targets.added) {
+        bool out = cw_render_build(targets.render) != NULL;
+        if (out && arguments->save && save(targets.render, arguments->save) < 0)
+            targets.failed = true;
+        if (!out || cw_render_emit(targets.render) < 0)
+            targets.failed = true;
+    }
+    cw_render_free(targets.render);
+    return targets.failed ? CW_EXIT_FAILED : CW_EXIT_OK;
+}
+
+static int run(struct arguments *arguments)
+{
+    struct cw_request *request = &arguments->flags.request;
+    char why[512];
+    int code;
+
+    if (arguments->redact_list) {
+        if (cw_redact_begin(&arguments->redact, arguments->redact_list, why, sizeof why) < 0) {
+            cw_say("--redact: %s", why);
+            return CW_EXIT_FAILED;
+        }
+        request->redact = &arguments->redact;
+    }
+    /* Also without a flag: it says which file is another build. A dying process has no time for that. */
+    if (arguments->fd < 0 && !(request->debug_files = cw_debug_files_new(&arguments->debug, why, sizeof why))) {
+        cw_say("%s", why);
+        code = CW_EXIT_FAILED;
+    } else {
+        code = make_report(arguments);
+    }
+    cw_debug_files_free(request->debug_files);
+    if (arguments->redact_list)
+        cw_redact_end(&arguments->redact);
+    return code;
 }
 
 int cw_cmd_report(int argc, char **argv)
 {
-    static struct argp_option options[2 * FLAG_OPTIONS + 5];
-    static char names[FLAG_OPTIONS][32];
-    struct arguments arguments = {.fd = -1};
-    struct cw_options environment;
-    const struct argp argp = {
-        .options = options,
-        .parser = parse_option,
-        .args_doc = "PID\nFILE.cwg\n--dead\n--fd=N",
-        .doc =
-            "Reports which sockets a process leaves in CLOSE_WAIT, and the code that does.\v"
-            "A running process is compared with what the kernel says at this moment. The grace period is --grace for a "
-            "running process and --exit-grace for one that has ended (--grace, if only that is given). Exit code: 0 "
-            "when "
-            "the report is out, 2 when there is none; a message says why.",
-    };
+    struct arguments arguments = {.fd = -1, .names = calloc((size_t)argc + 1, sizeof(char *))};
+    int code = CW_EXIT_FAILED;
 
-    make_flags(options, names);
-    cw_options_default(&arguments.options);
-    /* Servers started from this shell keep their ledgers where its CWGUARD_OPTIONS say. */
-    cw_options_default(&environment);
-    cw_options_parse(&environment, getenv("CWGUARD_OPTIONS"), NULL, NULL);
-    memcpy(arguments.options.ledger_dir, environment.ledger_dir, sizeof environment.ledger_dir);
-    if (argp_parse(&argp, argc, argv, 0, NULL, &arguments) != 0)
-        return CW_EXIT_FAILED;
-
-    if (arguments.have_fd)
-        return report_fd(&arguments, arguments.fd, "the ledger", true);
-    if (arguments.dead)
-        return report_all_dead(&arguments);
-    if (arguments.target[strspn(arguments.target, "0123456789")] == 0 && *arguments.target)
-        return report_process(&arguments, parse_number(arguments.target, "pid"));
-    return report_file(&arguments, arguments.target);
+    if (!arguments.names) {
+        cw_say("not enough memory");
+        return code;
+    }
+    cw_flags_begin(&arguments.flags);
+    if (argp_parse(cw_argp_report(), argc, argv, 0, NULL, &arguments) == 0)
+        code = run(&arguments);
+    free(arguments.names);
+    return code;
 }

@@ -1,6 +1,7 @@
 #include "cli/elf_file.h"
 
 #include "cli/dwarf.h"
+#include "cli/go_table.h"
 
 #include <elf.h>
 #include <elfutils/libdwfl.h>
@@ -18,6 +19,8 @@ struct function {
 
 struct cw_elf_file {
     Dwfl *dwfl;
+    Dwfl_Callbacks callbacks;
+    char *search_path; /* callbacks points here */
     Dwfl_Module *module;
     uint64_t bytes;
     bool dwarf_tried, functions_tried;
@@ -25,12 +28,8 @@ struct cw_elf_file {
     Dwarf_Addr dwarf_bias;
     struct function *functions; /* sorted by low, then by how good the name is */
     size_t function_count;
-};
-
-static const Dwfl_Callbacks callbacks = {
-    .find_elf = dwfl_build_id_find_elf,
-    .find_debuginfo = dwfl_standard_find_debuginfo,
-    .section_address = dwfl_offline_section_address,
+    struct cw_go_table go;
+    bool go_tried, has_go;
 };
 
 /* A regular file with the header of an executable or a library; an fd, or -1. */
@@ -70,7 +69,8 @@ static bool same_build(Dwfl_Module *module, const struct stat *status, const str
     return length <= 0 && (!identity->not_after_ns || changed_ns <= identity->not_after_ns);
 }
 
-struct cw_elf_file *cw_elf_file_open(const char *path, const struct cw_elf_identity *identity)
+struct cw_elf_file *cw_elf_file_open(const char *path, const struct cw_elf_identity *identity, char *search_path,
+                                     bool *ret_other)
 {
     struct stat status;
     int fd = open_elf(path, &status);
@@ -84,7 +84,14 @@ struct cw_elf_file *cw_elf_file_open(const char *path, const struct cw_elf_ident
         return NULL;
     }
     file->bytes = (uint64_t)status.st_size;
-    file->dwfl = dwfl_begin(&callbacks);
+    file->search_path = search_path;
+    file->callbacks = (Dwfl_Callbacks){
+        .find_elf = dwfl_build_id_find_elf,
+        .find_debuginfo = dwfl_standard_find_debuginfo,
+        .section_address = dwfl_offline_section_address,
+        .debuginfo_path = search_path ? &file->search_path : NULL,
+    };
+    file->dwfl = dwfl_begin(&file->callbacks);
     if (file->dwfl) {
         dwfl_report_begin(file->dwfl);
         file->module = dwfl_report_elf(file->dwfl, path, path, fd, 0, true);
@@ -93,6 +100,8 @@ struct cw_elf_file *cw_elf_file_open(const char *path, const struct cw_elf_ident
     if (!file->module)
         close(fd); /* else libdwfl has taken it over */
     if (!file->module || !same_build(file->module, &status, identity)) {
+        if (file->module && ret_other)
+            *ret_other = true;
         cw_elf_file_close(file);
         return NULL;
     }
@@ -179,6 +188,32 @@ static void try_dwarf(struct cw_elf_file *file)
         file->dwarf = cw_dwarf_new(dwarf);
 }
 
+bool cw_elf_file_has_debug(struct cw_elf_file *file)
+{
+    if (!file->dwarf_tried)
+        try_dwarf(file);
+    return file->dwarf != NULL;
+}
+
+/* What a Go program tells even when it is stripped. */
+static unsigned look_up_go(struct cw_elf_file *file, uint64_t address, struct cw_symbol *ret, struct cw_arena *arena)
+{
+    struct cw_go_place place;
+
+    if (!file->go_tried) {
+        GElf_Addr bias;
+        Elf *elf = dwfl_module_getelf(file->module, &bias);
+        file->go_tried = true;
+        file->has_go = elf && cw_go_table_read(&file->go, elf);
+    }
+    if (!file->has_go || !cw_go_find(&file->go, address, &place))
+        return 0;
+    ret[0] = (struct cw_symbol){.function = cw_arena_string(arena, place.name),
+                                .file = place.file ? cw_arena_string(arena, place.file) : NULL,
+                                .line = place.line};
+    return 1;
+}
+
 unsigned cw_elf_file_lookup(struct cw_elf_file *file, uint64_t address, struct cw_symbol *ret, unsigned max,
                             struct cw_arena *arena)
 {
@@ -186,9 +221,7 @@ unsigned cw_elf_file_lookup(struct cw_elf_file *file, uint64_t address, struct c
 
     if (max == 0)
         return 0;
-    if (!file->dwarf_tried)
-        try_dwarf(file);
-    if (file->dwarf)
+    if (cw_elf_file_has_debug(file))
         count = cw_dwarf_lookup(file->dwarf, address - file->dwarf_bias, ret, max, arena);
     if (count && ret[count - 1].function)
         return count;
@@ -196,7 +229,7 @@ unsigned cw_elf_file_lookup(struct cw_elf_file *file, uint64_t address, struct c
         list_functions(file);
     const char *name = find_function(file, address);
     if (!name)
-        return count;
+        return count ? count : look_up_go(file, address, ret, arena);
     if (!count) {
         ret[0] = (struct cw_symbol){0};
         count = 1;

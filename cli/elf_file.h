@@ -1,13 +1,14 @@
 /* One ELF object that stacks pass through: opened, checked to be the very build that ran, and asked for names.
  *
- * Addresses are those of the file (run-time address minus load address). Separate debug files are looked for under
- * /usr/lib/debug, on this machine only. Single-threaded, as everything in the tool. */
+ * Addresses are those of the file (run-time address minus load address). Separate debug files are looked for on
+ * this machine only: beside the file, under /usr/lib/debug, or where the caller says. Single-threaded, as everything in the tool. */
 #ifndef CLI_ELF_FILE_H
 #define CLI_ELF_FILE_H
 
 #include "cli/strings.h"
 #include "core/resolve.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct cw_elf_file;
@@ -19,8 +20,14 @@ struct cw_elf_identity {
     uint64_t not_after_ns; /* CLOCK_REALTIME: without build-ids, a file changed later than this is another one */
 };
 
-/* NULL when the file is not there, is no ELF executable or library, or is another build. */
-struct cw_elf_file *cw_elf_file_open(const char *path, const struct cw_elf_identity *identity);
+/* The program or library, or a separate debug file of it. search_path: where libdw looks for separate debug files, as
+ * dwfl_standard_find_debuginfo takes it, NULL for its default; it must outlive the file. NULL when the file is not there,
+ * is no ELF executable or library, or is another build; *ret_other (may be NULL) becomes true in the last case. */
+struct cw_elf_file *cw_elf_file_open(const char *path, const struct cw_elf_identity *identity, char *search_path,
+                                     bool *ret_other);
+
+/* Whether there is debug information for it: lines, inlined calls. */
+bool cw_elf_file_has_debug(struct cw_elf_file *file);
 
 /* Symbols at an address, innermost first: how many, at most max; from the debug information where there is some, else
  * the function's name from the symbol table; 0 when neither knows. `arena` owns the strings. */

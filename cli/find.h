@@ -4,6 +4,8 @@
 #ifndef CLI_FIND_H
 #define CLI_FIND_H
 
+#include "cli/proc.h"
+
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,5 +24,15 @@ struct cw_found {
  * on. Returns how many it was called for. */
 unsigned cw_find_ledgers(const char *root, const char *ledger_dir,
                          bool (*each)(void *ctx, const struct cw_found *found), void *ctx);
+
+/* Likewise, but asks `wanted` first, with what the name says (fd -1), whether the file is to be opened at all. */
+unsigned cw_find_ledgers_if(const char *root, const char *ledger_dir,
+                            bool (*wanted)(void *ctx, const struct cw_found *found),
+                            bool (*each)(void *ctx, const struct cw_found *found), void *ctx);
+
+/* The ledger that a process has mapped, wherever it lies: in another directory, another mount namespace, or
+ * deleted. 0 with ret->fd to be closed by the caller, or negative errno: -ENOENT it has none; -EACCES, -EPERM we
+ * may not look. */
+int cw_find_mapped(const struct cw_proc *proc, struct cw_found *ret);
 
 #endif

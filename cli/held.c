@@ -255,7 +255,7 @@ void cw_held_enter(const struct cw_held *held, const struct cw_holders *holders,
         return;
     }
     /* Without the process's own fds its own leaks could be anybody's. */
-    if (holders->error || !holders->own_seen)
+    if (holders->error || !cw_holders_saw(holders, held->proc->pid))
         return;
     qsort(held->inodes, held->count, sizeof *held->inodes, by_number);
     family.opened_there = calloc((size_t)holders->count + 1, sizeof *family.opened_there);

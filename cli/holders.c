@@ -14,11 +14,9 @@
 
 struct search {
     struct cw_holders *holders;
-    uint32_t *inodes; /* wanted, sorted */
-    size_t n_inodes;
-    uint32_t room;
+    const struct cw_holders_wanted *wanted; /* sorted */
+    uint32_t room, seen_room;
     int64_t end_ms;
-    pid_t own_pid; /* 0 not known */
 };
 
 static int64_t now_ms(void)
@@ -45,24 +43,33 @@ static int by_inode_pid_fd(const void *a, const void *b)
     return (x->fd > y->fd) - (x->fd < y->fd);
 }
 
-static int gather_inodes(struct search *search, const struct cw_view *view, const uint32_t *more, size_t n_more)
+static void want(struct cw_holders_wanted *wanted, uint32_t inode)
+{
+    if (wanted->count == wanted->room) {
+        size_t room = wanted->room ? 2 * wanted->room : 256;
+        uint32_t *more = realloc(wanted->inodes, room * sizeof *more);
+        if (!more) {
+            wanted->no_memory = true;
+            return;
+        }
+        wanted->inodes = more;
+        wanted->room = room;
+    }
+    wanted->inodes[wanted->count++] = inode;
+}
+
+void cw_holders_want(struct cw_holders_wanted *wanted, const struct cw_view *view, const uint32_t *more, size_t n_more)
 {
     uint32_t used = view->header->sections[CW_SECTION_CONNS].used;
 
-    search->inodes = malloc(((size_t)view->n_conns + n_more + 1) * sizeof *search->inodes);
-    if (!search->inodes)
-        return -ENOMEM;
     for (uint32_t i = 1; i < used && i < view->n_conns; i++) {
         const struct cw_conn *conn = &view->conns[i];
         if ((conn->flags & CW_CONN_IN_USE) && !(conn->flags & (CW_CONN_LATE | CW_CONN_LISTENER)) && conn->inode &&
             (conn->k_state == TCP_CLOSE_WAIT || conn->k_state == TCP_CLOSE))
-            search->inodes[search->n_inodes++] = conn->inode;
+            want(wanted, conn->inode);
     }
     for (size_t i = 0; i < n_more; i++)
-        search->inodes[search->n_inodes++] = more[i];
-    if (search->n_inodes)
-        qsort(search->inodes, search->n_inodes, sizeof *search->inodes, by_number);
-    return 0;
+        want(wanted, more[i]);
 }
 
 static int add(struct search *search, const struct cw_holder *holder)
@@ -139,7 +146,8 @@ static int look_at(struct search *search, pid_t pid)
         if (sscanf(target, "socket:[%lu]", &inode) != 1)
             continue;
         holder.inode = (uint32_t)inode;
-        if (!bsearch(&holder.inode, search->inodes, search->n_inodes, sizeof *search->inodes, by_number))
+        if (!bsearch(&holder.inode, search->wanted->inodes, search->wanted->count, sizeof *search->wanted->inodes,
+                     by_number))
             continue;
         if (!holder.name[0])
             read_name(pid, holder.name);
@@ -160,6 +168,21 @@ static void add_refusal(struct cw_holders *holders, pid_t pid, int error)
     holders->refused_errno = error;
 }
 
+static int add_seen(struct search *search, pid_t pid)
+{
+    struct cw_holders *holders = search->holders;
+
+    if (holders->n_seen == search->seen_room) {
+        search->seen_room = search->seen_room ? 2 * search->seen_room : 256;
+        pid_t *more = realloc(holders->seen, search->seen_room * sizeof *more);
+        if (!more)
+            return -ENOMEM;
+        holders->seen = more;
+    }
+    holders->seen[holders->n_seen++] = pid;
+    return 0;
+}
+
 static int look_at_all(struct search *search)
 {
     const struct dirent *entry;
@@ -173,8 +196,9 @@ static int look_at_all(struct search *search)
             continue;
         pid_t pid = (pid_t)atoi(entry->d_name);
         int result = look_at(search, pid);
-        search->holders->own_seen |= pid == search->own_pid && result == 0;
-        if ((result == -EACCES || result == -EPERM) && may_hold_sockets(pid))
+        if (result == 0)
+            error = add_seen(search, pid);
+        else if ((result == -EACCES || result == -EPERM) && may_hold_sockets(pid))
             add_refusal(search->holders, pid, -result);
         else if (result == -ENOMEM || result == -ETIMEDOUT || result == -EMFILE || result == -ENFILE)
             error = result;
@@ -185,20 +209,34 @@ static int look_at_all(struct search *search)
     return error;
 }
 
-void cw_holders_find(struct cw_holders *ret, const struct cw_view *view, const struct cw_proc *proc,
-                     const uint32_t *more, size_t n_more)
+static int by_pid(const void *a, const void *b)
 {
-    struct search search = {.holders = ret, .end_ms = now_ms() + CW_HOLDERS_MS, .own_pid = proc ? proc->pid : 0};
-    int error;
+    pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+    return (x > y) - (x < y);
+}
+
+void cw_holders_find(struct cw_holders *ret, struct cw_holders_wanted *wanted)
+{
+    struct search search = {.holders = ret, .wanted = wanted, .end_ms = now_ms() + CW_HOLDERS_MS};
 
     *ret = (struct cw_holders){0};
-    error = gather_inodes(&search, view, more, n_more);
-    if (!error && search.n_inodes)
-        error = look_at_all(&search);
-    ret->error = -error;
+    if (wanted->no_memory) {
+        ret->error = ENOMEM;
+    } else if (wanted->count) {
+        qsort(wanted->inodes, wanted->count, sizeof *wanted->inodes, by_number);
+        ret->error = -look_at_all(&search);
+    }
     if (ret->count)
         qsort(ret->list, ret->count, sizeof *ret->list, by_inode_pid_fd);
-    free(search.inodes);
+    if (ret->n_seen)
+        qsort(ret->seen, ret->n_seen, sizeof *ret->seen, by_pid);
+    free(wanted->inodes);
+    *wanted = (struct cw_holders_wanted){0};
+}
+
+bool cw_holders_saw(const struct cw_holders *holders, pid_t pid)
+{
+    return holders->n_seen && bsearch(&pid, holders->seen, holders->n_seen, sizeof *holders->seen, by_pid);
 }
 
 void cw_holders_enter(const struct cw_holders *holders, struct cw_report_input *in)
@@ -215,6 +253,6 @@ void cw_holders_enter(const struct cw_holders *holders, struct cw_report_input *
 void cw_holders_free(struct cw_holders *holders)
 {
     free(holders->list);
-    holders->list = NULL;
-    holders->count = 0;
+    free(holders->seen);
+    *holders = (struct cw_holders){0};
 }

@@ -1,4 +1,4 @@
-/* Which processes have a ledger's sockets open, the process itself included: from /proc/PID/fd of all of them.
+/* Which processes have the sockets of some ledgers open, their own processes included: from /proc/PID/fd of all of them.
  *
  * Single-threaded, as everything in the tool. */
 #ifndef CLI_HOLDERS_H
@@ -16,15 +16,28 @@ struct cw_holders {
     uint32_t refused;  /* processes that did not let us look */
     pid_t refused_pid; /* the first of them */
     int refused_errno; /* with what */
-    bool own_seen;     /* the process itself did */
-    int error;         /* 0: all that could be looked at were; else errno: the list is not complete */
+    pid_t *seen;       /* processes that did, sorted */
+    uint32_t n_seen;
+    int error; /* 0: all that could be looked at were; else errno: the list is not complete */
 };
 
-/* Looks for the sockets that are in CLOSE_WAIT, or failed, by the records (after they were checked), and for n_more
- * others, by inode. proc: the process itself, may be NULL. Pids are as seen from here. Free it with cw_holders_free. */
-void cw_holders_find(struct cw_holders *ret, const struct cw_view *view, const struct cw_proc *proc,
-                     const uint32_t *more, size_t n_more);
+/* One search for many. */
+struct cw_holders_wanted {
+    uint32_t *inodes;
+    size_t count, room;
+    bool no_memory; /* the search will say so */
+};
+
+/* Adds the sockets that are in CLOSE_WAIT, or failed, by the records (after they were checked), and n_more others, by
+ * inode. */
+void cw_holders_want(struct cw_holders_wanted *wanted, const struct cw_view *view, const uint32_t *more, size_t n_more);
+
+/* Looks for them, and frees the list. Pids are as seen from here. Free *ret with cw_holders_free. */
+void cw_holders_find(struct cw_holders *ret, struct cw_holders_wanted *wanted);
 void cw_holders_free(struct cw_holders *holders);
+
+/* Whether all fds of that process were seen. */
+bool cw_holders_saw(const struct cw_holders *holders, pid_t pid);
 
 /* Hands them to a report; they must outlive it. */
 void cw_holders_enter(const struct cw_holders *holders, struct cw_report_input *in);

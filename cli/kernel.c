@@ -1,163 +1,20 @@
-#define _GNU_SOURCE /* setns */
 #include "cli/kernel.h"
 
+#include "cli/find.h"
 #include "cli/sets.h"
+#include "cli/sock_dump.h"
 #include "core/names.h"
-#include "core/proctcp.h"
 #include "core/truth.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/netlink.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* IPPROTO_MPTCP as struct cw_conn has it. */
 enum { MPTCP_IN_RECORDS = 255 };
-
-struct dump {
-    struct cw_sock *socks;
-    size_t count, room;
-};
-
-static int keep(void *ctx, const struct cw_sock *sock)
-{
-    struct dump *dump = ctx;
-
-    if (dump->count == dump->room) {
-        size_t room = dump->room ? 2 * dump->room : 512;
-        struct cw_sock *more = realloc(dump->socks, room * sizeof *more);
-        if (!more)
-            return -ENOMEM;
-        dump->socks = more;
-        dump->room = room;
-    }
-    dump->socks[dump->count++] = *sock;
-    return 0;
-}
-
-/* A sock_diag socket in the network namespace of the process: an fd, or negative errno. */
-static int open_diag(pid_t pid)
-{
-    char path[64];
-    struct stat ours, theirs;
-    int own = -1, other = -1, fd = -1;
-
-    snprintf(path, sizeof path, "/proc/%d/ns/net", (int)pid);
-    if (stat("/proc/self/ns/net", &ours) == 0 && stat(path, &theirs) == 0 && ours.st_ino != theirs.st_ino) {
-        own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-        other = open(path, O_RDONLY | O_CLOEXEC);
-        if (own < 0 || other < 0 || setns(other, CLONE_NEWNET) < 0)
-            fd = -errno;
-        else
-            fd = 0;
-    } else {
-        fd = 0;
-    }
-    if (fd == 0) {
-        fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-        if (fd < 0)
-            fd = -errno;
-        if (own >= 0 && setns(own, CLONE_NEWNET) < 0 && fd >= 0) {
-            /* /proc and files are reached as before; only sockets opened later would be in the wrong place. */
-            fprintf(stderr, "cwguard: warning: cannot return to the own network namespace: %s\n", strerror(errno));
-        }
-    }
-    if (own >= 0)
-        close(own);
-    if (other >= 0)
-        close(other);
-    return fd;
-}
-
-/* What each dump asks for. ANY: all that the kernel lists of sockets that have an fd. */
-enum {
-    STATES_REPORTED = 1u << TCP_CLOSE_WAIT | 1u << TCP_LISTEN,
-    STATES_ANY = STATES_REPORTED | 1u << TCP_ESTABLISHED | 1u << TCP_SYN_SENT | 1u << TCP_SYN_RECV |
-                 1u << TCP_FIN_WAIT1 | 1u << TCP_FIN_WAIT2 | 1u << TCP_LAST_ACK | 1u << TCP_CLOSING
-};
-
-static int dump_family(int fd, uint8_t family, uint32_t states, struct dump *dump)
-{
-    char request[CW_DIAG_REQUEST_BYTES];
-    static char answer[65536];
-    size_t n = cw_diag_request(request, family, states, 0);
-    int result = 0;
-
-    if (send(fd, request, n, 0) < 0)
-        return -errno;
-    while (result == 0) {
-        ssize_t got = recv(fd, answer, sizeof answer, 0);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -errno;
-        result = cw_diag_parse(answer, (size_t)got, keep, dump);
-    }
-    /* A kernel without IPv6 has no answer for it. */
-    return result == 1 || (family == AF_INET6 && result == -ENOENT) ? 0 : result;
-}
-
-/* Both families, by sock_diag. */
-static int dump_diag(pid_t pid, uint32_t states, struct dump *dump)
-{
-    const struct timeval patience = {.tv_sec = 3};
-    int fd = open_diag(pid), result;
-
-    if (fd < 0)
-        return fd;
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    result = dump_family(fd, AF_INET, states, dump);
-    if (!result)
-        result = dump_family(fd, AF_INET6, states, dump);
-    close(fd);
-    return result;
-}
-
-/* Likewise one file of /proc/PID/net. */
-static int read_family(pid_t pid, uint8_t family, uint32_t states, struct dump *dump)
-{
-    char path[64], line[CW_PROCTCP_LINE_BYTES];
-    struct cw_sock sock;
-    int result = 0;
-
-    snprintf(path, sizeof path, "/proc/%d/net/%s", (int)pid, family == AF_INET ? "tcp" : "tcp6");
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return family == AF_INET6 && errno == ENOENT ? 0 : -errno;
-    while (!result && (errno = 0, fgets(line, sizeof line, file)))
-        if (cw_proctcp_line(line, strcspn(line, "\n"), family, &sock) && sock.state < 32 && (states & 1u << sock.state))
-            result = keep(dump, &sock);
-    if (!result && ferror(file))
-        result = errno ? -errno : -EIO;
-    fclose(file);
-    return result;
-}
-
-/* Both families; dump->socks is to be freed. *ret_refused: 0, or the negative errno of sock_diag, in whose place
- * /proc was read. */
-static int dump_all(pid_t pid, uint32_t states, struct dump *dump, int *ret_refused)
-{
-    int error = dump_diag(pid, states, dump);
-
-    *ret_refused = error;
-    if (!error)
-        return 0;
-    dump->count = 0;
-    /* The file is read in pieces, between which others come and go, and what is there all the time may be passed
-     * over then: where it matters what is not listed, twice. */
-    for (unsigned i = 0; i < (states == STATES_ANY ? 2u : 1u); i++)
-        if (read_family(pid, AF_INET, states, dump) || read_family(pid, AF_INET6, states, dump))
-            return error; /* the first thing that went wrong says more */
-    return 0;
-}
 
 /* The first of the fds on this inode in the sorted list, and how many there are. */
 static size_t find_inode(const struct cw_proc_socket *sockets, size_t count, uint32_t inode, size_t *ret_first)
@@ -191,7 +48,7 @@ static unsigned fds_of(const struct cw_proc_socket *sockets, size_t count, uint3
     return (unsigned)n;
 }
 
-static void correct(struct cw_truth_check *check, const struct dump *dump, const struct cw_proc_socket *sockets,
+static void correct(struct cw_truth_check *check, const struct cw_sock_dump *dump, const struct cw_proc_socket *sockets,
                     size_t count)
 {
     int fds[FDS_MAX];
@@ -251,14 +108,14 @@ static bool still_open(pid_t pid, const struct cw_proc_socket *socket)
  * dump has failed. */
 static int enter_failed(struct cw_truth_check *check, pid_t pid, const struct cw_proc_socket *sockets, size_t count)
 {
-    struct dump dump = {0};
+    struct cw_sock_dump dump = {0};
     bool any = false;
-    int error = 0, refused, fds[FDS_MAX];
+    int error = 0, fds[FDS_MAX];
 
     for (size_t i = 0; i < count && !any; i++)
         any = is_stateless(check->view, &sockets[i]);
     if (any)
-        error = dump_all(pid, STATES_ANY, &dump, &refused);
+        error = cw_sock_dump(&dump, pid, CW_SOCK_STATES_ANY);
     if (dump.count)
         qsort(dump.socks, dump.count, sizeof *dump.socks, by_inode);
     for (size_t i = 0; any && !error && i < count; i++) {
@@ -290,10 +147,20 @@ static bool is_socket(void *ctx, int fd)
     return false;
 }
 
-/* Whether the process that it was forked from is still its parent. */
+/* Whether the process that it was forked from is still its parent, and reports: one that has not touched a socket since its own
+ * fork, as daemons are made, has no ledger. */
 static bool parent_lives(const struct cw_ledger *header, const struct cw_proc *proc)
 {
-    return (header->flags & CW_HEADER_FORKED) && proc->ppid > 1 && cw_proc_inner_pid(proc->ppid) == header->ppid;
+    struct cw_proc parent;
+    struct cw_found found;
+
+    if (!(header->flags & CW_HEADER_FORKED) || proc->ppid <= 1 || cw_proc_inner_pid(proc->ppid) != header->ppid ||
+        cw_proc_read(&parent, proc->ppid) < 0)
+        return false;
+    int refused = cw_find_mapped(&parent, &found);
+    if (refused == 0)
+        close(found.fd);
+    return refused == 0;
 }
 
 int cw_kernel_check(struct cw_load *load, const struct cw_proc *proc, uint32_t now_ms, char *why, size_t why_bytes)
@@ -305,12 +172,12 @@ int cw_kernel_check(struct cw_load *load, const struct cw_proc *proc, uint32_t n
                                    .ctx = load,
                                    .parent_lives = parent_lives(header, proc)};
     struct cw_proc_socket *sockets = NULL;
-    struct dump dump = {0};
+    struct cw_sock_dump dump = {0};
     size_t count = 0;
-    int error, refused;
+    int error;
 
     /* The dump comes first: a socket that is opened in between then has no state, instead of a state without an fd. */
-    error = dump_all(proc->pid, STATES_REPORTED, &dump, &refused);
+    error = cw_sock_dump(&dump, proc->pid, CW_SOCK_STATES_REPORTED);
     if (error) {
         snprintf(why, why_bytes, "the kernel does not list the sockets of pid %d (%s%s)", (int)proc->pid,
                  strerror(-error),
@@ -336,14 +203,15 @@ int cw_kernel_check(struct cw_load *load, const struct cw_proc *proc, uint32_t n
     header->truth = CW_TRUTH_KERNEL;
     header->truth_ms = now_ms;
     header->flags &= ~(uint32_t)CW_HEADER_NO_NETLINK;
-    if (refused) {
+    if (dump.refused) {
         header->flags |= CW_HEADER_NO_NETLINK;
-        header->netlink_errno = -refused;
+        header->netlink_errno = -dump.refused;
     }
-    if (refused && !load->remark[0])
+    if (dump.refused && !load->remark[0])
         snprintf(load->remark, sizeof load->remark,
-                 "no sock_diag (%s): /proc/%d/net/tcp was read instead, which does not say since when",
-                 cw_errno_name(-refused) ? cw_errno_name(-refused) : strerror(-refused), (int)proc->pid);
+                 "no sock_diag (%s): /proc/%d/net/tcp was read instead, which does not say since when%s",
+                 cw_errno_name(-dump.refused) ? cw_errno_name(-dump.refused) : strerror(-dump.refused), (int)proc->pid,
+                 dump.refused == -EPERM ? " (its network namespace takes CAP_SYS_ADMIN)" : "");
     if (check.no_room)
         snprintf(load->remark, sizeof load->remark, "%u sockets that no hook saw are left out: too many",
                  check.no_room);
@@ -355,8 +223,13 @@ done:
 
 int cw_kernel_list_close_wait(pid_t pid, struct cw_sock **ret, size_t *ret_count)
 {
-    struct dump dump = {0};
-    int refused, error = dump_all(pid, 1u << TCP_CLOSE_WAIT, &dump, &refused);
+    return cw_kernel_list(pid, 1u << TCP_CLOSE_WAIT, ret, ret_count);
+}
+
+int cw_kernel_list(pid_t pid, uint32_t states, struct cw_sock **ret, size_t *ret_count)
+{
+    struct cw_sock_dump dump = {0};
+    int error = cw_sock_dump(&dump, pid, states);
 
     if (error) {
         free(dump.socks);

@@ -17,4 +17,7 @@ int cw_kernel_check(struct cw_load *load, const struct cw_proc *proc, uint32_t n
  * errno. */
 int cw_kernel_list_close_wait(pid_t pid, struct cw_sock **ret, size_t *ret_count);
 
+/* Likewise those in any of these states: 1u << TCP_LISTEN and so on. */
+int cw_kernel_list(pid_t pid, uint32_t states, struct cw_sock **ret, size_t *ret_count);
+
 #endif

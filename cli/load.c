@@ -150,6 +150,7 @@ static int read_section(struct cw_load *load, int fd, unsigned id, uint32_t spar
 
     /* calloc: the end may have been cut off since fstat, and then reads as nothing. One more, so that none is NULL. */
     char *memory = calloc((size_t)(records + spare + 1), (size_t)stride);
+    load->memory_bytes += (records + spare + 1) * stride;
     if (!memory) {
         snprintf(why, why_bytes, "needs more memory than there is: raise the limit (ulimit -v, option reporter_mem)");
         return -1;
@@ -186,6 +187,7 @@ int cw_load_ledger(struct cw_load *ret, int fd, bool spare, char *why, size_t wh
     load.file_bytes = (uint64_t)status.st_size;
     load.memory[CW_SECTION_COUNT] = calloc(1, CW_LEDGER_HEADER_BYTES);
     load.view.header = load.memory[CW_SECTION_COUNT];
+    load.memory_bytes = CW_LEDGER_HEADER_BYTES;
     if (!load.view.header) {
         snprintf(why, why_bytes, "cannot be read: no memory");
         return -1;
@@ -210,6 +212,38 @@ int cw_load_ledger(struct cw_load *ret, int fd, bool spare, char *why, size_t wh
 fail:
     cw_load_free(&load);
     return -1;
+}
+
+int cw_load_empty(struct cw_load *ret, const uint32_t room[CW_SECTION_COUNT])
+{
+    struct cw_load load = {.remark = "", .memory_bytes = CW_LEDGER_HEADER_BYTES};
+    uint64_t offset = CW_LEDGER_HEADER_BYTES;
+
+    load.view.header = load.memory[CW_SECTION_COUNT] = calloc(1, CW_LEDGER_HEADER_BYTES);
+    if (!load.view.header)
+        return -1;
+    load.view.header->sections[CW_SECTION_STACK_INDEX].stride = sizeof(uint32_t);
+    for (unsigned id = 0; id < CW_SECTION_COUNT; id++) {
+        struct cw_section *section = &load.view.header->sections[id];
+        section->offset = offset;
+        if (id == CW_SECTION_STACK_INDEX)
+            continue; /* a view shows none */
+        uint64_t bytes = ((uint64_t)room[id] + 1) * section_table[id].stride;
+        *section = (struct cw_section){
+            .offset = offset, .stride = section_table[id].stride, .capacity = room[id] + 1, .used = 1};
+        offset += (bytes + 4095) & ~UINT64_C(4095);
+        load.memory_bytes += bytes;
+        load.memory[id] = calloc((size_t)room[id] + 1, section->stride);
+        if (!load.memory[id]) {
+            cw_load_free(&load);
+            return -1;
+        }
+        memcpy((char *)&load.view + section_table[id].pointer, &load.memory[id], sizeof load.memory[id]);
+        memcpy((char *)&load.view + section_table[id].count, &section->capacity, sizeof section->capacity);
+    }
+    load.view.header->total_bytes = offset;
+    *ret = load;
+    return 0;
 }
 
 /* n records at the end of a section: the index of the first, 0 when there is no room. Record 0 is never used. */

@@ -183,6 +183,22 @@ static uint32_t add_object(struct cw_modules *modules, const struct cw_mapping *
     return cw_load_add_module(modules->load, &module);
 }
 
+bool cw_modules_is_code(const struct cw_modules *modules, uint64_t address)
+{
+    const struct cw_mapping *mapping = find_mapping(modules, address);
+    return mapping && mapping->executable;
+}
+
+bool cw_modules_object(const struct cw_modules *modules, uint64_t address, struct cw_module *ret,
+                       const struct cw_mapping **ret_mapping)
+{
+    uint64_t tables;
+
+    *ret_mapping = find_mapping(modules, address);
+    *ret = (struct cw_module){0};
+    return *ret_mapping && (*ret_mapping)->executable && object_at(modules, *ret_mapping, ret, &tables);
+}
+
 bool cw_modules_tables(const struct cw_modules *modules, uint64_t address, struct cw_unwind_tables *ret)
 {
     const struct cw_mapping *mapping = find_mapping(modules, address);

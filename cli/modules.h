@@ -32,6 +32,13 @@ void cw_modules_free(struct cw_modules *modules);
 /* The word for a return address, 0 if there is no code. */
 uint64_t cw_modules_frame(struct cw_modules *modules, uint64_t address);
 
+/* Whether there is code at an address. */
+bool cw_modules_is_code(const struct cw_modules *modules, uint64_t address);
+
+/* The object that an address lies in, and the mapping of it there: false if there is none. */
+bool cw_modules_object(const struct cw_modules *modules, uint64_t address, struct cw_module *ret,
+                       const struct cw_mapping **ret_mapping);
+
 /* Where the object at an address keeps its unwind tables, in the memory of the process: false if it has none. */
 struct cw_unwind_tables {
     uint64_t start, end, eh_frame_hdr; /* the object; its segment PT_GNU_EH_FRAME */

@@ -16,30 +16,6 @@
 /* Longer than any sane reader pauses; the dying process gives the tool 5 s in all. */
 enum { BLOCKED_MAX_MS = 4000 };
 
-static int gather(void *ctx, const void *bytes, size_t n)
-{
-    struct cw_output *output = ctx;
-
-    if (output->room - output->used < n) {
-        size_t room = 2 * output->room + n + 65536;
-        char *more = realloc(output->bytes, room);
-        if (!more)
-            return -ENOMEM;
-        output->bytes = more;
-        output->room = room;
-    }
-    memcpy(output->bytes + output->used, bytes, n);
-    output->used += n;
-    return 0;
-}
-
-void cw_output_begin(struct cw_output *output)
-{
-    output->bytes = NULL;
-    output->used = output->room = 0;
-    cw_out_init(&output->out, gather, output);
-}
-
 static int write_all(int fd, const char *bytes, size_t n)
 {
     while (n) {
@@ -137,59 +113,93 @@ static int put_in_place(const char *temporary, char *path, size_t path_bytes, in
 
 /* /dev/stderr, a FIFO: opened and written to. What /dev/stdout leads to may be a regular file, but not one to be
  * replaced or cut. */
-static int write_direct(const struct cw_output *output, const char *path)
+static bool is_direct(const char *path)
 {
-    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), error;
-
-    if (fd < 0)
-        return -errno;
-    error = write_all(fd, output->bytes, output->used);
-    close(fd);
-    return error;
-}
-
-static int write_file(const struct cw_output *output, char *path, size_t path_bytes, int pid)
-{
-    char temporary[PATH_MAX + 32], resolved[PATH_MAX];
     struct stat status;
-    int fd, error;
 
-    if (!strncmp(path, "/dev/fd/", 8) || !strncmp(path, "/dev/std", 8) || !strncmp(path, "/proc/", 6) ||
-        (stat(path, &status) == 0 && !S_ISREG(status.st_mode)))
-        return write_direct(output, path);
+    return !strncmp(path, "/dev/fd/", 8) || !strncmp(path, "/dev/std", 8) || !strncmp(path, "/proc/", 6) ||
+           (stat(path, &status) == 0 && !S_ISREG(status.st_mode));
+}
+
+/* Opens what the report goes to. 0 or negative errno. */
+static int open_target(struct cw_output *output)
+{
+    char resolved[PATH_MAX];
+    struct stat status;
+
+    if (cw_output_expand(output->path, sizeof output->path, output->pattern, output->names) < 0) {
+        output->path[0] = 0;
+        return -ENAMETOOLONG;
+    }
+    output->owned = true;
+    if (is_direct(output->path)) {
+        output->fd = open(output->path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        return output->fd < 0 ? -errno : 0;
+    }
     /* The file behind a symbolic link is replaced, not the link. */
-    if (lstat(path, &status) == 0 && S_ISLNK(status.st_mode) && realpath(path, resolved))
-        snprintf(path, path_bytes, "%s", resolved);
-    snprintf(temporary, sizeof temporary, "%s.tmp.%d", path, (int)getpid());
-    fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return -errno;
-    error = write_all(fd, output->bytes, output->used);
-    if (close(fd) < 0 && !error)
-        error = -errno;
+    if (lstat(output->path, &status) == 0 && S_ISLNK(status.st_mode) && realpath(output->path, resolved))
+        snprintf(output->path, sizeof output->path, "%s", resolved);
+    snprintf(output->temporary, sizeof output->temporary, "%s.tmp.%d", output->path, (int)getpid());
+    output->fd = open(output->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (output->fd >= 0)
+        return 0;
+    output->temporary[0] = 0; /* not ours to remove */
+    return -errno;
+}
+
+static int put_out(struct cw_output *output)
+{
+    int error = output->fd < 0 ? open_target(output) : 0;
+
     if (!error)
-        error = put_in_place(temporary, path, path_bytes, pid);
-    if (error)
-        unlink(temporary);
+        error = write_all(output->fd, output->bytes, output->used);
+    output->used = 0;
     return error;
 }
 
-int cw_output_end(struct cw_output *output, const char *pattern, const struct cw_output_names *names, char *why,
-                  size_t why_bytes)
+static int gather(void *ctx, const void *bytes, size_t n)
 {
-    char path[PATH_MAX] = "standard output";
+    struct cw_output *output = ctx;
+
+    if (!output->bytes && !(output->bytes = malloc(CW_OUTPUT_GATHERED)))
+        return -ENOMEM;
+    for (size_t done = 0, some; done < n; done += some) {
+        int error = output->used == CW_OUTPUT_GATHERED ? put_out(output) : 0;
+        if (error)
+            return error;
+        some = n - done < CW_OUTPUT_GATHERED - output->used ? n - done : CW_OUTPUT_GATHERED - output->used;
+        memcpy(output->bytes + output->used, (const char *)bytes + done, some);
+        output->used += some;
+    }
+    return 0;
+}
+
+void cw_output_begin(struct cw_output *output, int fd, const char *pattern, const struct cw_output_names *names)
+{
+    *output = (struct cw_output){.fd = *pattern ? -1 : fd, .pattern = pattern, .names = names};
+    cw_out_init(&output->out, gather, output);
+}
+
+int cw_output_end(struct cw_output *output, char *why, size_t why_bytes)
+{
     int error = cw_out_flush(&output->out);
 
-    if (!error && !*pattern)
-        error = write_all(STDOUT_FILENO, output->bytes, output->used);
-    else if (!error && cw_output_expand(path, sizeof path, pattern, names) < 0)
-        error = -ENAMETOOLONG;
-    else if (!error)
-        error = write_file(output, path, sizeof path, names->pid);
+    if (!error)
+        error = put_out(output);
+    if (output->owned && output->fd >= 0 && close(output->fd) < 0 && !error)
+        error = -errno;
+    if (!error && *output->temporary)
+        error = put_in_place(output->temporary, output->path, sizeof output->path, output->names->pid);
+    if (error && *output->temporary)
+        unlink(output->temporary);
     free(output->bytes);
     output->bytes = NULL;
     if (!error)
         return 0;
-    snprintf(why, why_bytes, "the report could not be written to %.200s: %s", path, strerror(-error));
+    snprintf(why, why_bytes, "the report could not be written to %.200s: %s",
+             *output->path                 ? output->path
+             : output->fd == STDERR_FILENO ? "standard error"
+                                           : "standard output",
+             strerror(-error));
     return -1;
 }

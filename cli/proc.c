@@ -66,18 +66,16 @@ uint64_t cw_proc_own_pid_ns(void)
     return read_pid_ns("/proc/self/ns/pid");
 }
 
-int cw_proc_read(struct cw_proc *ret, pid_t pid)
+/* What /proc/PID/stat says: ppid, start_ticks, zombie. 0, or negative errno. */
+static int read_stat(struct cw_proc *proc)
 {
     char path[64], text[2048], state;
-    struct stat status;
     unsigned long long start_ticks;
     long threads;
     int ppid;
     const char *rest;
 
-    if (pid <= 0)
-        return -ESRCH;
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)proc->pid);
     ssize_t got = cw_proc_read_small(path, text, sizeof text);
     if (got < 0)
         return got == -ENOENT ? -ESRCH : (int)got;
@@ -86,20 +84,45 @@ int cw_proc_read(struct cw_proc *ret, pid_t pid)
     if (!rest || sscanf(rest + 1, " %c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %ld %*s %llu",
                         &state, &ppid, &threads, &start_ticks) != 4)
         return -EPROTO;
+    proc->ppid = ppid;
+    proc->start_ticks = start_ticks;
+    /* A leader that has ended is shown as a zombie while its other threads run on. */
+    proc->zombie = (state == 'Z' || state == 'X') && threads <= 1;
+    return 0;
+}
+
+int cw_proc_read(struct cw_proc *ret, pid_t pid)
+{
+    struct cw_proc proc = {.pid = pid};
+    struct stat status;
+    char path[64];
+
+    if (pid <= 0)
+        return -ESRCH;
+    int error = read_stat(&proc);
+    if (error)
+        return error;
     snprintf(path, sizeof path, "/proc/%d", (int)pid);
     if (stat(path, &status) < 0)
         return -ESRCH;
+    proc.uid = status.st_uid;
+    proc.inner_pid = cw_proc_inner_pid(pid);
     snprintf(path, sizeof path, "/proc/%d/ns/pid", (int)pid);
-    *ret = (struct cw_proc){
-        .pid = pid,
-        .ppid = ppid,
-        .inner_pid = cw_proc_inner_pid(pid),
-        .start_ticks = start_ticks,
-        .pid_ns = read_pid_ns(path),
-        .uid = status.st_uid,
-        /* A leader that has ended is shown as a zombie while its other threads run on. */
-        .zombie = (state == 'Z' || state == 'X') && threads <= 1,
-    };
+    proc.pid_ns = read_pid_ns(path);
+    *ret = proc;
+    return 0;
+}
+
+int cw_proc_again(struct cw_proc *proc)
+{
+    struct cw_proc now = *proc;
+    int error = read_stat(&now);
+
+    if (error)
+        return error;
+    if (now.start_ticks != proc->start_ticks)
+        return cw_proc_read(proc, proc->pid);
+    *proc = now;
     return 0;
 }
 
@@ -111,6 +134,34 @@ bool cw_proc_lives(uint64_t pid_ns, pid_t pid, uint64_t start_ticks, bool *ret_k
     if (ret_known)
         *ret_known = known;
     return known && cw_proc_read(&proc, pid) == 0 && proc.start_ticks == start_ticks && !proc.zombie;
+}
+
+int cw_proc_find(struct cw_proc *ret, uint64_t pid_ns, pid_t inner_pid, uint64_t start_ticks)
+{
+    const struct dirent *entry;
+    struct cw_proc proc = {0};
+    bool found = false;
+    DIR *dir;
+
+    if (pid_ns == cw_proc_own_pid_ns()) {
+        found = cw_proc_read(&proc, inner_pid) == 0 && proc.start_ticks == start_ticks && !proc.zombie;
+        if (found)
+            *ret = proc;
+        return found ? 0 : -ESRCH;
+    }
+    dir = opendir("/proc");
+    while (dir && !found && (entry = readdir(dir))) {
+        /* Few have started in the same tick, so that little has to be read of all others. */
+        struct cw_proc seen = {.pid = (pid_t)atoi(entry->d_name)};
+        found = seen.pid > 0 && read_stat(&seen) == 0 && seen.start_ticks == start_ticks &&
+                cw_proc_read(&proc, seen.pid) == 0 && proc.start_ticks == start_ticks && proc.pid_ns == pid_ns &&
+                proc.inner_pid == inner_pid && !proc.zombie;
+    }
+    if (dir)
+        closedir(dir);
+    if (found)
+        *ret = proc;
+    return found ? 0 : -ESRCH;
 }
 
 static int by_inode_then_fd(const void *a, const void *b)

@@ -23,6 +23,10 @@ struct cw_proc {
 /* 0, or negative errno: -ESRCH when there is no such process. */
 int cw_proc_read(struct cw_proc *ret, pid_t pid);
 
+/* What may have changed since: its parent, whether it has ended, or that the pid is another process's by now. 0, or negative
+ * errno with *proc as it was. */
+int cw_proc_again(struct cw_proc *proc);
+
 /* The pid or tid of a process or thread as it sees itself; `pid` where the kernel does not say. */
 pid_t cw_proc_inner_pid(pid_t pid);
 
@@ -32,6 +36,10 @@ ssize_t cw_proc_read_small(const char *path, char *to, size_t n);
 /* Whether the process that a ledger names is still there; false too where it cannot be told (another pid namespace),
  * with *ret_known (may be NULL) false then. */
 bool cw_proc_lives(uint64_t pid_ns, pid_t pid, uint64_t start_ticks, bool *ret_known);
+
+/* The process that a ledger names, also one in another pid namespace as long as we have it in our /proc: 0, or -ESRCH if it is
+ * not there, or has ended. */
+int cw_proc_find(struct cw_proc *ret, uint64_t pid_ns, pid_t inner_pid, uint64_t start_ticks);
 
 /* Our own pid namespace's inode, 0 if /proc does not say. */
 uint64_t cw_proc_own_pid_ns(void);

@@ -1,5 +1,7 @@
 #include "cli/remote_stack.h"
 
+#include "cli/unwind_files.h"
+
 #include <libunwind-ptrace.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +11,8 @@ enum { PAGE_BYTES = 4096 };
 struct cw_remote {
     struct cw_modules *modules;
     unw_addr_space_t space;
-    void *tables; /* libunwind's: finds an object's unwind tables in its file */
+    void *tables;                  /* libunwind's: finds an object's unwind tables in its file */
+    struct cw_unwind_files *files; /* NULL: not wanted */
     const struct cw_snapshot *snapshot;
     uint64_t page_at; /* the page of memory that was read last, 1: none */
     uint8_t page[PAGE_BYTES];
@@ -120,7 +123,7 @@ static int no_proc_name(unw_addr_space_t space, unw_word_t ip, char *name, size_
     return -UNW_ENOINFO;
 }
 
-struct cw_remote *cw_remote_new(struct cw_modules *modules)
+struct cw_remote *cw_remote_new(struct cw_modules *modules, bool by_files)
 {
     static unw_accessors_t accessors = {
         .find_proc_info = find_proc_info,
@@ -139,6 +142,7 @@ struct cw_remote *cw_remote_new(struct cw_modules *modules)
     remote->modules = modules;
     remote->space = unw_create_addr_space(&accessors, 0);
     remote->tables = _UPT_create(modules->pid);
+    remote->files = by_files ? cw_unwind_files_new(modules) : NULL;
     if (!remote->space || !remote->tables) {
         cw_remote_free(remote);
         return NULL;
@@ -155,13 +159,39 @@ void cw_remote_free(struct cw_remote *remote)
         _UPT_destroy(remote->tables);
     if (remote->space)
         unw_destroy_addr_space(remote->space);
+    cw_unwind_files_free(remote->files);
     free(remote);
+}
+
+/* From the frame that is in ret last, which libunwind stands at, on. */
+static void go_on_by_files(struct cw_remote *remote, unw_cursor_t *cursor, bool exact, struct cw_remote_stack *ret)
+{
+    struct cw_unwind_registers registers = {.known = 0};
+    int more = 1;
+
+    for (int i = 0; i < CW_SNAPSHOT_REGISTERS; i++)
+        if (unw_get_reg(cursor, i, &registers.value[i]) == 0)
+            registers.known |= 1u << i;
+    cw_unwind_files_begin(remote->files, remote->snapshot);
+    while (ret->n < CW_REMOTE_FRAMES_MAX) {
+        uint64_t sp = registers.value[CW_SNAPSHOT_SP];
+        more = cw_unwind_files_step(remote->files, exact, &registers);
+        if (more <= 0 || registers.value[CW_SNAPSHOT_SP] <= sp)
+            break;
+        exact = false;
+        uint64_t frame = cw_modules_frame(remote->modules, registers.value[CW_SNAPSHOT_PC]);
+        if (!frame)
+            break;
+        ret->frames[ret->n++] = frame;
+    }
+    ret->whole = more == 0;
 }
 
 void cw_remote_unwind(struct cw_remote *remote, const struct cw_snapshot *snapshot, struct cw_remote_stack *ret)
 {
     bool exact = true; /* the address is that of the next instruction, not one behind a call */
-    unw_cursor_t cursor;
+    unw_cursor_t cursor, before;
+    unw_proc_info_t info;
     int more;
 
     ret->n = 0;
@@ -185,9 +215,18 @@ void cw_remote_unwind(struct cw_remote *remote, const struct cw_snapshot *snapsh
         ret->frames[ret->n++] = frame;
         exact = unw_is_signal_frame(&cursor) > 0;
         unw_get_reg(&cursor, UNW_REG_SP, &sp_before);
-        more = unw_step(&cursor);
+        before = cursor;
+        /* Where there are no tables, libunwind would guess, and says so by a function of one byte. */
+        bool guess = remote->files && (unw_get_proc_info(&cursor, &info) < 0 || info.end_ip <= info.start_ip + 1);
+        more = guess ? -1 : unw_step(&cursor);
         /* What goes nowhere is no stack (code without tables); a signal's handler may have had one of its own. */
         if (more > 0 && !exact && unw_get_reg(&cursor, UNW_REG_SP, &sp) == 0 && sp <= sp_before)
+            more = -1;
+        if (more < 0 && remote->files) {
+            go_on_by_files(remote, &before, exact || ret->n == 1, ret);
+            return;
+        }
+        if (more < 0)
             return;
     }
     ret->whole = more == 0;

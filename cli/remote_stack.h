@@ -11,8 +11,9 @@ enum { CW_REMOTE_FRAMES_MAX = 512 };
 
 struct cw_remote; /* what is kept from one thread to the next: unwind tables that have been read */
 
-/* NULL without memory. modules must outlive it. */
-struct cw_remote *cw_remote_new(struct cw_modules *modules);
+/* NULL without memory. modules must outlive it. by_files: where libunwind gets stuck, go on by what the files of the program say
+ * (cli/unwind_files.h). */
+struct cw_remote *cw_remote_new(struct cw_modules *modules, bool by_files);
 void cw_remote_free(struct cw_remote *remote);
 
 struct cw_remote_stack {

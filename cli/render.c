@@ -1,196 +1,396 @@
 #include "cli/render.h"
 
+#include "cli/adopt.h"
 #include "cli/cli.h"
-#include "cli/held.h"
-#include "cli/kernel.h"
 #include "cli/output.h"
-#include "cli/symbols.h"
-#include "cli/threads.h"
+#include "cli/render_names.h"
+#include "cli/render_process.h"
 #include "core/emit.h"
-#include "core/leak.h"
-#include "core/truth.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-static uint64_t clock_ns(clockid_t clock)
+/* Longer than this no process has its threads looked at. */
+enum { STACKS_MS = 10000 };
+
+struct cw_render {
+    const struct cw_request *request;
+    struct cw_render_process **processes; /* each by itself: reports and resolvers point into them */
+    size_t count, room;
+    unsigned stackless; /* processes whose threads were not looked at, because those of others took so long */
+    struct cw_holders holders;
+    struct cw_names *names, *own_names;
+    struct cw_resolver resolver; /* of all together */
+    const struct cw_report **reports;
+    struct cw_document document;
+    void *document_memory;
+    bool built;
+};
+
+struct cw_render *cw_render_new(const struct cw_request *request)
+{
+    struct cw_render *render = calloc(1, sizeof *render);
+
+    if (render)
+        render->request = request;
+    return render;
+}
+
+static void free_process(struct cw_render_process *process)
+{
+    if (!process)
+        return;
+    cw_symbols_free(process->symbols);
+    cw_held_free(&process->held);
+    cw_load_free(&process->load);
+    free(process->scratch);
+    free(process->name);
+    free(process);
+}
+
+void cw_render_free(struct cw_render *render)
+{
+    if (!render)
+        return;
+    for (size_t i = 0; i < render->count; i++)
+        free_process(render->processes[i]);
+    free(render->processes);
+    cw_holders_free(&render->holders);
+    cw_names_free(render->own_names);
+    free(render->reports);
+    free(render->document_memory);
+    free(render);
+}
+
+static int say_no_memory(const char *name)
+{
+    cw_say("%s: not enough memory for the report: raise the limit (ulimit -v, option reporter_mem)", name);
+    return -1;
+}
+
+int cw_render_add(struct cw_render *render, struct cw_load *load, const char *name, enum cw_render_of of,
+                  const struct cw_proc *proc)
+{
+    struct cw_render_process *process = calloc(1, sizeof *process);
+
+    if (process && render->count == render->room) {
+        size_t room = render->room ? 2 * render->room : 16;
+        struct cw_render_process **more = realloc(render->processes, room * sizeof(struct cw_render_process *));
+        if (more) {
+            render->processes = more;
+            render->room = room;
+        }
+    }
+    if (!process || render->count == render->room || !(process->name = strdup(name))) {
+        free(process);
+        cw_load_free(load);
+        return say_no_memory(name);
+    }
+    process->load = *load;
+    *load = (struct cw_load){0};
+    process->of = of;
+    process->saved = of != CW_RENDER_DYING && (process->load.view.header->flags & CW_HEADER_SAVED) != 0;
+    process->live = proc && !process->saved;
+    if (process->live)
+        process->proc = *proc;
+    process->in.tool_version = CW_VERSION;
+    process->in.redact = render->request->redact;
+    render->processes[render->count++] = process;
+    return 0;
+}
+
+const struct cw_load *cw_render_load(const struct cw_render *render, size_t n)
+{
+    return n < render->count ? &render->processes[n]->load : NULL;
+}
+
+/* --- the kernel's word --- */
+
+static int64_t clock_ms(void)
 {
     struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Milliseconds since recording began, by this machine's clock; by the wall clock where the ledger comes from another
- * machine or boot. Not taken modulo 2^32. */
-static uint64_t since_start_ms(const struct cw_ledger *header)
+static void ask_kernel(struct cw_render *render)
 {
-    uint64_t mono_ns = clock_ns(CLOCK_MONOTONIC_COARSE), real_ns = clock_ns(CLOCK_REALTIME);
-    uint64_t by_mono = mono_ns > header->start_mono_ns ? (mono_ns - header->start_mono_ns) / 1000000 : 0;
-    uint64_t by_real = real_ns > header->start_real_ns ? (real_ns - header->start_real_ns) / 1000000 : 0;
-    uint64_t apart = by_mono > by_real ? by_mono - by_real : by_real - by_mono;
+    int64_t end_ms = clock_ms() + STACKS_MS;
 
-    /* A step of the wall clock by up to a minute says nothing against the other one. */
-    return mono_ns < header->start_mono_ns || apart > 60000 ? by_real : by_mono;
-}
-
-static uint32_t as_record_ms(uint64_t ms)
-{
-    uint32_t word = (uint32_t)ms;
-    return word ? word : 1;
-}
-
-/* The ledger's own options first: they are what the recorder judged by. */
-static void choose_options(struct cw_options *options, const struct cw_ledger *header, enum cw_render_of of,
-                           const struct cw_request *request)
-{
-    bool exit_grace_given = false;
-    const char *grace = NULL;
-
-    cw_options_default(options);
-    cw_options_parse(options, header->options, NULL, NULL);
-    if (of != CW_RENDER_DYING) {
-        /* Where its own report would have gone is not where the one who asks now wants it. */
-        options->format = CW_FORMAT_TEXT;
-        options->log_path[0] = 0;
+    for (size_t i = 0; i < render->count; i++) {
+        struct cw_render_process *process = render->processes[i];
+        bool in_time = clock_ms() < end_ms;
+        cw_render_options(process, render->request);
+        if (!render->request->glance)
+            cw_adopt(&process->load, "", process->options.ledger_dir);
+        cw_render_moment(process, render->request, in_time && !render->request->glance);
+        render->stackless += !in_time && process->live && process->of != CW_RENDER_ENDED;
     }
-    for (unsigned i = 0; i < request->flag_count; i++) {
-        cw_options_set(options, request->flags[i].name, request->flags[i].value, NULL, NULL);
-        exit_grace_given |= !strcmp(request->flags[i].name, "exit_grace");
-        if (!strcmp(request->flags[i].name, "grace"))
-            grace = request->flags[i].value;
-    }
-    if (grace && !exit_grace_given && of == CW_RENDER_ENDED)
-        cw_options_set(options, "exit_grace", grace, NULL, NULL);
 }
 
-static bool wants_colour(enum cw_colour colour, const struct cw_options *options)
+/* What several have open is counted once. */
+static int share(struct cw_render *render)
+{
+    struct cw_view **views = malloc(render->count * sizeof(struct cw_view *));
+    size_t bytes;
+    void *scratch = NULL;
+
+    if (!views)
+        return -1;
+    for (size_t i = 0; i < render->count; i++)
+        views[i] = &render->processes[i]->load.view;
+    bytes = cw_document_share_bytes((const struct cw_view *const *)views, (uint32_t)render->count);
+    scratch = malloc(bytes + 1);
+    if (scratch)
+        cw_document_share(views, (uint32_t)render->count, scratch, bytes);
+    free(scratch);
+    free(views);
+    return scratch ? 0 : -1;
+}
+
+/* --- who else has them open --- */
+
+static bool may_look_around(const struct cw_render *render, const struct cw_render_process *process)
+{
+    return process->of != CW_RENDER_ENDED && !process->saved && !render->request->glance;
+}
+
+/* One search serves all. */
+static void find_holders(struct cw_render *render)
+{
+    struct cw_holders_wanted wanted = {0};
+
+    for (size_t i = 0; i < render->count; i++) {
+        struct cw_render_process *process = render->processes[i];
+        if (!may_look_around(render, process))
+            continue;
+        cw_held_find(&process->held, &process->load, process->live ? &process->proc : NULL);
+        cw_holders_want(&wanted, &process->load.view, process->held.inodes, process->held.count);
+    }
+    cw_holders_find(&render->holders, &wanted);
+    for (size_t i = 0; i < render->count; i++) {
+        struct cw_render_process *process = render->processes[i];
+        if (!may_look_around(render, process))
+            continue;
+        cw_holders_enter(&render->holders, &process->in);
+        cw_held_enter(&process->held, &render->holders, process->options.ledger_dir, &process->in);
+    }
+}
+
+/* --- names --- */
+
+/* The same object in a process that was added earlier, whose files may be open already. */
+static unsigned resolve_by_earlier(struct cw_render *render, const struct cw_view *view, const struct cw_module *module,
+                                   uint64_t offset, struct cw_symbol *ret, unsigned max)
+{
+    for (size_t i = 0; i < render->count; i++) {
+        const struct cw_render_process *process = render->processes[i];
+        const struct cw_view *other = &process->load.view;
+        if (other == view)
+            return 0;
+        for (uint32_t k = 1; process->symbols && k < other->n_modules; k++)
+            if (cw_names_same_object(module, &other->modules[k]) && cw_view_module(other, k))
+                return process->resolver.resolve(process->resolver.ctx, other, CW_FRAME(k, offset), ret, max);
+    }
+    return 0;
+}
+
+static unsigned resolve_by_own(const struct cw_render *render, const struct cw_view *view, uint64_t frame,
+                               struct cw_symbol *ret, unsigned max)
+{
+    for (size_t i = 0; i < render->count; i++) {
+        const struct cw_render_process *process = render->processes[i];
+        if (&process->load.view == view)
+            return process->symbols ? process->resolver.resolve(process->resolver.ctx, view, frame, ret, max) : 0;
+    }
+    return 0;
+}
+
+static unsigned resolve(void *ctx, const struct cw_view *view, uint64_t frame, struct cw_symbol *ret, unsigned max)
+{
+    struct cw_render *render = ctx;
+    const struct cw_module *module = cw_view_module(view, CW_FRAME_MODULE(frame));
+    uint64_t offset = CW_FRAME_OFFSET(frame);
+    unsigned n;
+
+    if (!module)
+        return resolve_by_own(render, view, frame, ret, max);
+    n = cw_names_find(render->names, module, offset, ret, max);
+    if (n)
+        return n;
+    n = resolve_by_earlier(render, view, module, offset, ret, max);
+    if (!n)
+        n = resolve_by_own(render, view, frame, ret, max);
+    cw_names_keep(render->names, module, offset, ret, n);
+    return n;
+}
+
+static void open_names(struct cw_render *render)
+{
+    bool alone = render->count == 1 && !render->request->names;
+
+    if (!alone && !render->request->names)
+        render->own_names = cw_names_new();
+    render->names = render->request->names ? render->request->names : render->own_names;
+    render->resolver = (struct cw_resolver){.ctx = render, .resolve = resolve};
+    for (size_t i = 0; i < render->count; i++) {
+        struct cw_render_process *process = render->processes[i];
+        process->symbols =
+            cw_symbols_new(&process->load.view, process->live ? process->proc.pid : 0, render->request->debug_files);
+        if (process->symbols)
+            process->resolver = cw_symbols_resolver(process->symbols);
+        process->in.resolver = !alone ? &render->resolver : process->symbols ? &process->resolver : NULL;
+    }
+}
+
+/* --- the document --- */
+
+static int build_reports(struct cw_render *render)
+{
+    render->reports = malloc(render->count * sizeof(const struct cw_report *));
+    if (!render->reports)
+        return say_no_memory(render->processes[0]->name);
+    for (size_t i = 0; i < render->count; i++) {
+        struct cw_render_process *process = render->processes[i];
+        cw_render_translate(process);
+        size_t bytes = cw_report_scratch_bytes(&process->load.view);
+        process->scratch = malloc(bytes);
+        if (!process->scratch ||
+            cw_report_build(&process->report, &process->load.view, &process->in, process->scratch, bytes) < 0)
+            return say_no_memory(process->name);
+        render->reports[i] = &process->report;
+    }
+    return 0;
+}
+
+static int build_document(struct cw_render *render)
+{
+    uint32_t n = (uint32_t)render->count;
+    size_t bytes = cw_document_scratch_bytes(render->reports, n);
+
+    render->document_memory = malloc(bytes);
+    if (!render->document_memory ||
+        cw_document_build(&render->document, render->reports, n, render->document_memory, bytes) < 0)
+        return say_no_memory(render->processes[0]->name);
+    return 0;
+}
+
+static bool wants_colour(const struct cw_request *request, const struct cw_options *options)
 {
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
 
-    if (colour != CW_COLOUR_AUTO)
-        return colour == CW_COLOUR_ALWAYS;
-    return !options->log_path[0] && isatty(STDOUT_FILENO) && !(no_color && *no_color) &&
-           !(term && !strcmp(term, "dumb"));
+    if (request->colour != CW_COLOUR_AUTO)
+        return request->colour == CW_COLOUR_ALWAYS;
+    return !options->log_path[0] && isatty(request->to_stderr ? STDERR_FILENO : STDOUT_FILENO) &&
+           !(no_color && *no_color) && !(term && !strcmp(term, "dumb"));
 }
 
-/* Settles which moment the report speaks of, and asks the kernel where that can still be done. */
-static void choose_moment(struct cw_load *load, const char *name, enum cw_render_of of, const struct cw_proc *proc,
-                          struct cw_report_input *in)
+const struct cw_document *cw_render_build(struct cw_render *render)
 {
-    struct cw_ledger *header = load->view.header;
-    uint64_t now_ms = since_start_ms(header);
-    char why[256];
-
-    in->now_real_ns = clock_ns(CLOCK_REALTIME);
-    in->now_ms = as_record_ms(now_ms);
-    switch (of) {
-    case CW_RENDER_RUNNING:
-        if (cw_kernel_check(load, proc, in->now_ms, why, sizeof why) < 0)
-            cw_say("%s: the report shows the state of the recorder's last own check", why);
-        cw_threads_check(load, proc, in->now_ms, in->grace_ms);
-        return;
-    case CW_RENDER_DYING:
-        /* The recorder has just asked; what it found is not to grow older on the way here. */
-        if (header->truth == CW_TRUTH_KERNEL && header->truth_ms)
-            in->now_ms = header->truth_ms;
-        if ((header->flags & CW_HEADER_NO_FDS) && proc && cw_kernel_check(load, proc, in->now_ms, why, sizeof why) < 0)
-            cw_say("%s; the process itself had no fd left to ask with: who waits in its listeners' queues is not known",
-                   why);
-        return;
-    case CW_RENDER_ENDED:
-        if (header->ended == CW_ENDED_RUNNING)
-            header->ended = CW_ENDED_KILLED;
-        if (header->ended == CW_ENDED_KILLED && header->truth == CW_TRUTH_KERNEL)
-            header->truth = CW_TRUTH_SWEEP;
-        uint32_t last_ms = cw_report_last_activity_ms(&load->view);
-        in->age_ms = in->now_ms - last_ms < UINT32_MAX / 2 ? in->now_ms - last_ms : 0;
-        in->now_ms = as_record_ms(last_ms);
-        if (header->truth != CW_TRUTH_KERNEL)
-            cw_truth_by_hooks(&load->view);
-        if (header->truth == CW_TRUTH_NONE)
-            cw_say("%s: the process ended before its sockets were checked even once: only those whose end of stream it "
-                   "had read are reported; next time end it with SIGTERM, or ask while it runs: cwguard report PID",
-                   name);
-        return;
+    if (!render->count || render->reports) /* once is enough, also where it failed */
+        return render->built ? &render->document : NULL;
+    ask_kernel(render);
+    if (render->count > 1 && share(render) < 0) {
+        say_no_memory(render->processes[0]->name);
+        return NULL;
     }
+    find_holders(render);
+    open_names(render);
+    for (size_t i = 0; i < render->count; i++)
+        render->processes[i]->in.colour = wants_colour(render->request, &render->processes[0]->options);
+    if (build_reports(render) < 0 || build_document(render) < 0)
+        return NULL;
+    render->built = true;
+    return &render->document;
 }
 
-static int emit(struct cw_load *load, const char *name, enum cw_render_of of, const struct cw_report_input *in,
-                const struct cw_options *options)
-{
-    const struct cw_ledger *header = load->view.header;
-    size_t scratch_bytes = cw_report_scratch_bytes(&load->view);
-    void *scratch = malloc(scratch_bytes);
-    struct cw_output *output = malloc(sizeof *output);
-    char format[16] = "", why[512];
-    struct cw_report report;
-    int result = -1;
+/* --- out with it --- */
 
-    if (!scratch || !output || cw_report_build(&report, &load->view, in, scratch, scratch_bytes) < 0) {
-        cw_say("%s: not enough memory for the report: raise the limit (ulimit -v, option reporter_mem)", name);
-        goto done;
-    }
-#define CW_X(id, format_name, function)                                                                                \
-    if (options->format == CW_FORMAT_##id)                                                                             \
-        memcpy(format, format_name, sizeof format_name);
-    CW_EMITTERS(CW_X)
+static const char *format_name(uint32_t format)
+{
+#define CW_X(id, name, function) [CW_FORMAT_##id] = name,
+    static const char *const names[] = {CW_EMITTERS(CW_X)};
 #undef CW_X
-    const struct cw_output_names names = {.pid = header->pid, .exe = header->exe, .format = format};
-    if (of == CW_RENDER_DYING && !cw_report_has_findings(&report)) {
-        result = 0; /* it has no fd left, and wanted to be looked at: nothing was found */
-        goto done;
+    return format < sizeof names / sizeof *names ? names[format] : "";
+}
+
+/* What the report itself has no place for. */
+static void say_remarks(const struct cw_render *render)
+{
+    const char *never_checked = NULL;
+    unsigned more = 0;
+
+    for (size_t i = 0; i < render->count; i++) {
+        const struct cw_load *load = &render->processes[i]->load;
+        if (render->processes[i]->never_checked && never_checked)
+            more++;
+        else if (render->processes[i]->never_checked)
+            never_checked = render->processes[i]->name;
+        if (load->remark[0])
+            cw_say("%s: %s", render->processes[i]->name, load->remark);
+        if (load->view.header->flags & CW_HEADER_OFF)
+            cw_say("%s: the recorder has switched itself off: %s", render->processes[i]->name,
+                   load->view.header->off_reason);
     }
-    cw_output_begin(output);
-    cw_emit(&output->out, &report, options->format); /* an error is kept in the output */
-    result = cw_output_end(output, options->log_path, &names, why, sizeof why);
-    if (result < 0)
-        cw_say("%s: %s; the ledger is kept: print it with cwguard report PID, or --dead once the process has ended",
-               name, why);
-done:
-    free(scratch);
+    if (never_checked) {
+        char others[64] = "";
+        if (more)
+            snprintf(others, sizeof others, " (and %u more)", more);
+        cw_say(
+            "%s%s: the process ended before its sockets were checked even once: only those whose end of stream it had "
+            "read are reported; next time end it with SIGTERM, or ask while it runs: cwguard report PID",
+            never_checked, others);
+    }
+    if (render->stackless)
+        cw_say("%u processes did not have their threads looked at: that of the others took more than %d s",
+               render->stackless, STACKS_MS / 1000);
+}
+
+static int write_to(const struct cw_render *render, const char *pattern, char *why, size_t why_bytes)
+{
+    const struct cw_render_process *first = render->processes[0];
+    struct cw_output *output = malloc(sizeof *output);
+    int result;
+
+    if (!output) {
+        snprintf(why, why_bytes, "not enough memory to write the report");
+        return -1;
+    }
+    const struct cw_output_names names = {.pid = first->load.view.header->pid,
+                                          .exe = first->load.view.header->exe,
+                                          .format = format_name(first->options.format)};
+    cw_output_begin(output, render->request->to_stderr ? STDERR_FILENO : STDOUT_FILENO, pattern, &names);
+    cw_emit(&output->out, &render->document, first->options.format); /* an error is kept in the output */
+    result = cw_output_end(output, why, why_bytes);
     free(output);
     return result;
 }
 
-int cw_render(struct cw_load *load, const char *name, enum cw_render_of of, const struct cw_proc *proc,
-              const struct cw_request *request)
+int cw_render_emit(struct cw_render *render)
 {
-    struct cw_report_input in = {.tool_version = CW_VERSION};
-    pid_t live_pid = proc ? proc->pid : 0;
-    struct cw_options options;
-    struct cw_resolver resolver;
-    struct cw_symbols *symbols;
-    struct cw_holders holders = {0};
-    struct cw_held held = {0};
+    const struct cw_render_process *first = render->count ? render->processes[0] : NULL;
+    char why[512];
     int result;
 
-    choose_options(&options, load->view.header, of, request);
-    in.grace_ms = of == CW_RENDER_RUNNING ? options.grace_ms : options.exit_grace_ms;
-    choose_moment(load, name, of, proc, &in);
-    in.options = &options;
-    in.late = (enum cw_late)options.late;
-    in.colour = wants_colour(request->colour, &options);
-
-    if (of != CW_RENDER_ENDED) {
-        cw_held_find(&held, load, proc);
-        cw_holders_find(&holders, &load->view, proc, held.inodes, held.count);
-        cw_holders_enter(&holders, &in);
-        cw_held_enter(&held, &holders, options.ledger_dir, &in);
+    if (!first || !render->built)
+        return -1;
+    if (first->of == CW_RENDER_DYING && !cw_document_has_findings(&render->document)) {
+        say_remarks(render); /* it has no fd left, and wanted to be looked at: nothing was found */
+        return 0;
     }
-    symbols = cw_symbols_new(&load->view, live_pid);
-    if (symbols) {
-        resolver = cw_symbols_resolver(symbols);
-        in.resolver = &resolver;
+    result = write_to(render, first->options.log_path, why, sizeof why);
+    if (result < 0 && render->request->to_stderr && first->options.log_path[0]) {
+        /* Of a run: the ledgers are gone, so this is the last chance. */
+        cw_say("%s; so it follows here:", why);
+        result = write_to(render, "", why, sizeof why);
     }
-    result = emit(load, name, of, &in, &options);
-    cw_symbols_free(symbols);
-    cw_holders_free(&holders);
-    cw_held_free(&held);
-    if (result == 0 && load->remark[0])
-        cw_say("%s: %s", name, load->remark);
-    if (result == 0 && load->view.header->flags & CW_HEADER_OFF)
-        cw_say("%s: the recorder has switched itself off: %s", name, load->view.header->off_reason);
+    if (result < 0)
+        cw_say("%s: %s; the ledger is kept: print it with cwguard report PID, or --dead once the process has ended",
+               first->name, why);
+    else
+        say_remarks(render);
     return result;
 }

@@ -125,7 +125,7 @@ static void keep_registers(struct cw_snapshot *snapshot, const struct user_regs_
     snapshot->known = (1u << CW_SNAPSHOT_REGISTERS) - 1;
 }
 
-/* From here to the end of the caller the thread stands still. It is not reaped (WNOWAIT): if we die now, the kernel
+/* From when it has stopped to the end of the caller the thread stands still. It is not reaped (WNOWAIT): if we die now, the kernel
  * still knows which signal it was about to take. */
 static int copy_stopped(struct cw_snapshot *snapshot, pid_t pid, pid_t tid)
 {
@@ -134,8 +134,6 @@ static int copy_stopped(struct cw_snapshot *snapshot, pid_t pid, pid_t tid)
     siginfo_t info = {0};
     int error;
 
-    if (ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0)
-        return -errno;
     if (waitid(P_PID, (id_t)tid, &info, WSTOPPED | WEXITED | __WALL | WNOWAIT) < 0)
         return -errno;
     if (info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED)
@@ -152,6 +150,9 @@ static int copy_stopped(struct cw_snapshot *snapshot, pid_t pid, pid_t tid)
     return error;
 }
 
+/* call NULL: job control has stopped it already. Then it is not interrupted: seizing it alone makes its stop one that registers
+ * can be read in, and the kernel puts it back into that stop when it is let go (ptrace(2), "Group-stop"), of which its parent
+ * hears nothing. */
 static int stop_and_copy(struct cw_snapshot *snapshot, pid_t pid, pid_t tid, const struct cw_task_call *call)
 {
     struct cw_task_call again;
@@ -159,12 +160,16 @@ static int stop_and_copy(struct cw_snapshot *snapshot, pid_t pid, pid_t tid, con
 
     if (ptrace(PTRACE_SEIZE, tid, 0, 0) < 0)
         return -errno;
+    if (!call)
+        return copy_stopped(snapshot, pid, tid);
     /* Not where it has moved into a call meanwhile that a stop would end. */
     error = cw_task_call(pid, tid, &again);
     if (error)
         return error;
     if (again.nr >= 0 && !same_call(call, &again))
         return -EAGAIN;
+    if (ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0)
+        return -errno;
     return copy_stopped(snapshot, pid, tid);
 }
 
@@ -211,11 +216,13 @@ static int take_once(struct cw_snapshot *snapshot, pid_t pid, pid_t tid)
         error = cw_task_call(pid, tid, &call);
     if (error)
         return error;
-    if (stat.state == 'T' || stat.state == 't')
-        return stat.state == 'T' ? -EBUSY : -EPERM;
+    if (stat.state == 't')
+        return -EPERM;
     if (stat.state == 'Z' || stat.state == 'X')
         return -ESRCH;
     memset(snapshot, 0, offsetof(struct cw_snapshot, stack));
+    if (stat.state == 'T')
+        return take_stopped(snapshot, pid, tid, NULL);
     if (stat.state == 'D' || !goes_on_after_a_stop(call.nr))
         return call.sp ? take_asleep(snapshot, pid, tid, &call) : -EINTR;
     return take_stopped(snapshot, pid, tid, &call);

@@ -4,7 +4,8 @@
  * A thread in a call that would return EINTR after a stop (epoll_wait and the like, signal(7)) is not stopped: it is
  * asleep, so that the kernel's word on its stack pointer is enough. Any other is stopped by a process of our own that
  * lives for this alone and dies after CW_SNAPSHOT_STOP_MS at the latest: the kernel lets go of the thread then. What
- * a signal does that arrives meanwhile it does afterwards. Single-threaded, as everything in the tool. */
+ * a signal does that arrives meanwhile it does afterwards. One that job control has stopped (SIGSTOP) stays so.
+ * Single-threaded, as everything in the tool. */
 #ifndef CLI_SNAPSHOT_H
 #define CLI_SNAPSHOT_H
 
@@ -30,7 +31,7 @@ struct cw_snapshot *cw_snapshot_new(void);
 void cw_snapshot_free(struct cw_snapshot *snapshot);
 
 /* Takes one of thread tid (as seen from here) of process pid: 0, or negative errno: -EPERM, -EACCES (no right, or it is
- * traced already), -ESRCH (gone), -EBUSY (stopped by job control), -EINTR (must not be stopped where it is), -ETIMEDOUT
+ * traced already), -ESRCH (gone), -EINTR (must not be stopped where it is), -ETIMEDOUT
  * (it did not stop in time: it sleeps uninterruptibly). */
 int cw_snapshot_take(struct cw_snapshot *snapshot, pid_t pid, pid_t tid);
 

@@ -2,14 +2,22 @@
 
 #include "cli/elf_file.h"
 #include "cli/jit_map.h"
+#include "cli/proc.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 
-enum { SYMBOLS_PER_FRAME_MAX = 16, CACHE_START = 1024 };
+enum {
+    SYMBOLS_PER_FRAME_MAX = 16,
+    CACHE_START = 1024,
+    /* More a process does not have in a report that anybody reads: a ledger that has is damaged, or made to keep us busy. */
+    FRAMES_MAX = 65536,
+    OBJECTS_MAX = 1024,
+};
 
 struct object {
     struct cw_elf_file *file;
@@ -26,9 +34,12 @@ struct cached {
 struct cw_symbols {
     const struct cw_view *view;
     pid_t live_pid;
-    char root[32];          /* "/proc/PID/root", or "" */
-    struct object *objects; /* by module index */
+    struct cw_debug_files *files; /* may be NULL */
+    bool own_host;                /* the ledger was written on this machine */
+    char root[32];                /* "/proc/PID/root", or "" */
+    struct object *objects;       /* by module index */
     uint32_t object_count;
+    unsigned tried; /* objects whose files were looked for */
     uint64_t open_bytes, budget_bytes, clock;
     struct cw_jit_map *jit_map;
     bool jit_tried;
@@ -48,7 +59,14 @@ static uint64_t file_budget(void)
     return limit.rlim_cur / 2;
 }
 
-struct cw_symbols *cw_symbols_new(const struct cw_view *view, pid_t live_pid)
+static bool is_own_host(const char *host)
+{
+    struct utsname name;
+
+    return !*host || uname(&name) < 0 || !strcmp(host, name.nodename);
+}
+
+struct cw_symbols *cw_symbols_new(const struct cw_view *view, pid_t live_pid, struct cw_debug_files *files)
 {
     struct cw_symbols *symbols = calloc(1, sizeof *symbols);
 
@@ -56,6 +74,8 @@ struct cw_symbols *cw_symbols_new(const struct cw_view *view, pid_t live_pid)
         return NULL;
     symbols->view = view;
     symbols->live_pid = live_pid;
+    symbols->files = files;
+    symbols->own_host = live_pid || is_own_host(view->header->host);
     if (live_pid)
         snprintf(symbols->root, sizeof symbols->root, "/proc/%d/root", (int)live_pid);
     symbols->object_count = view->n_modules;
@@ -90,34 +110,97 @@ static void make_room(struct cw_symbols *symbols)
     }
 }
 
+/* A module's file in the making: the best that was found so far. */
+struct opening {
+    const struct cw_symbols *symbols;
+    struct cw_elf_identity identity;
+    struct cw_elf_file *file;
+    char refused[PATH_MAX]; /* the first file that was another build, "" none */
+};
+
+static bool is_complete(const struct opening *opening)
+{
+    return opening->file && cw_elf_file_has_debug(opening->file);
+}
+
+/* A file with debug information is better than one without, and any is better than none. */
+static void try_file(struct opening *opening, const char *path)
+{
+    bool other = false;
+    struct cw_elf_file *file =
+        cw_elf_file_open(path, &opening->identity, cw_debug_files_search_path(opening->symbols->files), &other);
+
+    if (other && !*opening->refused)
+        snprintf(opening->refused, sizeof opening->refused, "%s", path);
+    if (file && opening->file && !cw_elf_file_has_debug(file)) {
+        cw_elf_file_close(file);
+    } else if (file) {
+        cw_elf_file_close(opening->file);
+        opening->file = file;
+    }
+}
+
+/* Where the file was when it ran. */
+static void try_own_places(struct opening *opening, const struct cw_module *module, const char *path)
+{
+    const struct cw_symbols *symbols = opening->symbols;
+    char other[PATH_MAX];
+
+    /* On another machine only a build-id tells whether it is the same file. */
+    if (!symbols->own_host && !opening->identity.build_id_len)
+        return;
+    if (*path == '/')
+        try_file(opening, path);
+    if (!opening->file && *path == '/' && *symbols->root &&
+        (size_t)snprintf(other, sizeof other, "%s%s", symbols->root, path) < sizeof other)
+        try_file(opening, other);
+    if (!opening->file && module->kind == CW_MODULE_MAIN && symbols->live_pid) {
+        /* Replaced or deleted meanwhile: the running one is what counts, whatever its time stamp. */
+        opening->identity.not_after_ns = 0;
+        snprintf(other, sizeof other, "/proc/%d/exe", (int)symbols->live_pid);
+        try_file(opening, other);
+    }
+}
+
+/* Where the user says, and where distributions keep debug information. */
+static void try_other_places(struct opening *opening, const struct cw_debug_wanted *wanted)
+{
+    struct cw_debug_files *files = opening->symbols->files;
+    char place[PATH_MAX];
+
+    opening->identity.not_after_ns = 0; /* a copy is younger than the process; the user vouches for it */
+    for (unsigned nth = 0; !is_complete(opening) && cw_debug_files_place(files, wanted, nth, place); nth++)
+        try_file(opening, place);
+    if (!is_complete(opening) && cw_debug_files_fetch(files, wanted, place))
+        try_file(opening, place);
+}
+
 static struct cw_elf_file *open_module(const struct cw_symbols *symbols, const struct cw_module *module)
 {
     const struct cw_ledger *header = symbols->view->header;
     const char *path = cw_view_string(symbols->view, module->path);
-    struct cw_elf_identity identity = {
-        .build_id = module->build_id,
-        .build_id_len = module->build_id_len <= sizeof module->build_id ? module->build_id_len : 0,
-        .not_after_ns = header->start_real_ns,
+    struct opening opening = {
+        .symbols = symbols,
+        .identity =
+            {
+                .build_id = module->build_id,
+                .build_id_len = module->build_id_len <= sizeof module->build_id ? module->build_id_len : 0,
+                .not_after_ns = header->start_real_ns,
+            },
     };
-    struct cw_elf_file *file = NULL;
-    char other[PATH_MAX];
+    struct cw_debug_wanted wanted = {.build_id = module->build_id, .build_id_len = opening.identity.build_id_len};
 
     if (module->kind == CW_MODULE_VDSO)
         return NULL;
     if (module->kind == CW_MODULE_MAIN && *path != '/')
         path = header->exe;
-    if (*path == '/')
-        file = cw_elf_file_open(path, &identity);
-    if (!file && *path == '/' && *symbols->root &&
-        (size_t)snprintf(other, sizeof other, "%s%s", symbols->root, path) < sizeof other)
-        file = cw_elf_file_open(other, &identity);
-    if (!file && module->kind == CW_MODULE_MAIN && symbols->live_pid) {
-        /* Replaced or deleted meanwhile: the running one is what counts, whatever its time stamp. */
-        identity.not_after_ns = 0;
-        snprintf(other, sizeof other, "/proc/%d/exe", (int)symbols->live_pid);
-        file = cw_elf_file_open(other, &identity);
-    }
-    return file;
+    wanted.path = path;
+    try_own_places(&opening, module, path);
+    if (!is_complete(&opening))
+        try_other_places(&opening, &wanted);
+    if (!opening.file && *opening.refused)
+        cw_debug_files_refused(symbols->files, &wanted, opening.refused);
+    return opening.file;
 }
 
 static unsigned look_up_native(struct cw_symbols *symbols, uint32_t index, uint64_t address, struct cw_symbol *ret)
@@ -129,8 +212,9 @@ static unsigned look_up_native(struct cw_symbols *symbols, uint32_t index, uint6
         return 0;
     object = &symbols->objects[index];
     object->last_used = symbols->clock;
-    if (!object->tried) {
+    if (!object->tried && symbols->tried < OBJECTS_MAX) {
         object->tried = true;
+        symbols->tried++;
         object->file = open_module(symbols, module);
         if (object->file) {
             symbols->open_bytes += cw_elf_file_bytes(object->file);
@@ -149,9 +233,11 @@ static unsigned look_up_jit(struct cw_symbols *symbols, uint64_t address, struct
 
     if (!symbols->jit_tried) {
         symbols->jit_tried = true;
-        symbols->jit_map = cw_jit_map_open(symbols->root, header->pid, (uid_t)header->uid);
+        /* It names the file as it sees itself; the header may have its number as seen from here by now. */
+        pid_t pid = symbols->live_pid ? cw_proc_inner_pid(symbols->live_pid) : header->pid;
+        symbols->jit_map = cw_jit_map_open(symbols->root, pid, (uid_t)header->uid);
         if (!symbols->jit_map && *symbols->root)
-            symbols->jit_map = cw_jit_map_open("", header->pid, (uid_t)header->uid);
+            symbols->jit_map = cw_jit_map_open("", pid, (uid_t)header->uid);
     }
     name = cw_jit_map_lookup(symbols->jit_map, address);
     if (!name)
@@ -202,6 +288,8 @@ static const struct cached *find(struct cw_symbols *symbols, uint64_t frame)
     place = cache_place(symbols->cache, symbols->cache_size, frame);
     if (place->frame)
         return place;
+    if (symbols->cache_used == FRAMES_MAX)
+        return NULL;
     symbols->clock++;
     address -= address > 0; /* a return address may stand in the line, or the function, after the call */
     count = CW_FRAME_MODULE(frame) ? look_up_native(symbols, CW_FRAME_MODULE(frame), address, found)

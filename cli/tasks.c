@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int by_inner_tid(const void *a, const void *b)
 {
@@ -87,4 +88,21 @@ int cw_task_call(pid_t pid, pid_t tid, struct cw_task_call *ret)
     if (got < 0)
         return (int)got;
     return cw_proctask_syscall(text, (size_t)got, ret) ? 0 : -EPROTO;
+}
+
+int cw_task_sleeps(pid_t pid, pid_t tid, uint64_t *ret)
+{
+    static const char name[] = "\nvoluntary_ctxt_switches:";
+    char path[64], text[8192];
+    const char *line;
+
+    snprintf(path, sizeof path, "/proc/%d/task/%d/status", (int)pid, (int)tid);
+    ssize_t got = cw_proc_read_small(path, text, sizeof text);
+    if (got < 0)
+        return got == -ENOENT ? -ESRCH : (int)got;
+    line = strstr(text, name);
+    if (!line)
+        return -EPROTO;
+    *ret = strtoull(line + sizeof name - 1, NULL, 10);
+    return 0;
 }

@@ -22,4 +22,7 @@ const struct cw_task *cw_tasks_find(const struct cw_task *tasks, size_t count, p
 int cw_task_stat(pid_t pid, pid_t tid, struct cw_task_stat *ret);
 int cw_task_call(pid_t pid, pid_t tid, struct cw_task_call *ret);
 
+/* How often it has gone to sleep of its own accord, as in …/status: 0 with *ret, or negative errno. */
+int cw_task_sleeps(pid_t pid, pid_t tid, uint64_t *ret);
+
 #endif

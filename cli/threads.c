@@ -12,10 +12,15 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { STACKS_MS = 3000 /* longer than this no thread is looked at */ };
+enum {
+    STACKS_MS = 3000, /* longer than this no thread is looked at */
+    OUTSIDE_STACKS = 256,
+    SPIN_MS = 100, /* a thread that has been on the CPU for so long without a rest is not about to sleep in a call */
+};
 
 struct look {
     struct cw_load *load;
@@ -24,6 +29,7 @@ struct look {
     struct cw_task *tasks;
     size_t task_count;
     uint32_t *votes; /* by thread index: how many sockets make its stack worth having */
+    bool outside;    /* no recorder: the threads are all that is known of its code */
 };
 
 static uint32_t threads_used(const struct cw_view *view)
@@ -85,6 +91,30 @@ static void enter_refusal(const struct look *look, struct cw_thread *thread, int
     thread->k_stack = 0;
 }
 
+/* Without hooks only this says who waits for a set. */
+static void enter_wait(const struct cw_view *view, struct cw_thread *thread)
+{
+    bool waits = thread->k_syscall == SYS_epoll_wait || thread->k_syscall == SYS_epoll_pwait ||
+                 thread->k_syscall == SYS_epoll_pwait2;
+    uint32_t fd = (uint32_t)thread->k_object;
+    uint64_t slot = waits && fd < view->n_slots ? view->slots[fd] : 0;
+
+    if (CW_SLOT_KIND(slot) != CW_SLOT_SET)
+        return;
+    thread->in_wait = 1;
+    thread->waiting_set = (uint16_t)CW_SLOT_INDEX(slot);
+}
+
+/* And what an fd in a call's arguments means: the sockets that the kernel's check has found. */
+static void enter_slots(const struct cw_view *view)
+{
+    for (uint32_t i = 1; i < conns_used(view); i++) {
+        int32_t fd = view->conns[i].fd;
+        if (fd >= 0 && (uint32_t)fd < view->n_slots && !view->slots[fd])
+            view->slots[fd] = CW_SLOT_MAKE(CW_SLOT_CONN, 1, i);
+    }
+}
+
 static void enter_state(const struct look *look, struct cw_thread *thread)
 {
     const struct cw_task *task = cw_tasks_find(look->tasks, look->task_count, thread->tid);
@@ -112,6 +142,8 @@ static void enter_state(const struct look *look, struct cw_thread *thread)
     thread->k_object = cw_proctask_fd(&call);
     if (!thread->k_object)
         thread->k_object = lock_owner(look, &call);
+    if (look->outside)
+        enter_wait(&look->load->view, thread);
 }
 
 /* --- whose stack is worth having --- */
@@ -163,6 +195,13 @@ static void count_votes(const struct look *look)
         else if (conn->flags & CW_CONN_POLLED)
             vote(look, cw_view_thread(view, conn->ctl_thread), false);
     }
+}
+
+/* From outside all of them, the main thread first. */
+static void vote_for_all(const struct look *look)
+{
+    for (uint32_t i = 1; i < threads_used(&look->load->view); i++)
+        look->votes[i] = look->load->view.threads[i].tid == look->proc->inner_pid ? 2 : 1;
 }
 
 /* The thread with most votes, which are taken from it; 0 when none has any. */
@@ -228,13 +267,45 @@ static bool enter_stack(const struct look *look, uint32_t index, struct cw_remot
     }
     cw_remote_unwind(remote, snapshot, stack);
     /* Two registers may not lead beyond the call itself: what the recorder saw says more. */
-    if (!stack->whole && !(snapshot->known >> CW_SNAPSHOT_FRAME & 1))
+    if (!look->outside && !stack->whole && !(snapshot->known >> CW_SNAPSHOT_FRAME & 1))
         return false;
     unsigned flags = stack->whole ? 0 : (unsigned)CW_STACK_TRUNCATED;
     thread->k_stack = known_stack(look, stack, flags);
     if (!thread->k_stack)
         thread->k_stack = cw_load_add_stack(look->load, stack->frames, stack->n, flags);
     return true;
+}
+
+/* On the CPU it may be inside a call that a stop would cut short (snapshot.c); not if no call has ended for so long. */
+static bool may_be_in_call(const struct look *look, const struct cw_thread *thread)
+{
+    return !look->outside && thread->k_state != 'T' && thread->k_syscall == CW_SYSCALL_NONE &&
+           cw_age(look->now_ms, last_seen_ms(look, thread)) < look->grace_ms;
+}
+
+/* Likewise without hooks: those on the CPU that have slept in some call meanwhile are left alone. */
+static void drop_those_in_calls(const struct look *look)
+{
+    const struct cw_view *view = &look->load->view;
+    const struct timespec meanwhile = {.tv_nsec = SPIN_MS * 1000000};
+    uint32_t n = threads_used(view);
+    uint64_t *before = calloc(n, sizeof *before), after;
+    bool any = false;
+
+    for (unsigned pass = 0; before && pass < 2 && (!pass || any); pass++) {
+        for (uint32_t i = 1; i < n; i++) {
+            const struct cw_task *task = cw_tasks_find(look->tasks, look->task_count, view->threads[i].tid);
+            if (view->threads[i].k_syscall != CW_SYSCALL_NONE || view->threads[i].k_state == 'T' || !look->votes[i])
+                continue;
+            any = true;
+            if (!task || cw_task_sleeps(look->proc->pid, task->tid, pass ? &after : &before[i]) < 0 ||
+                (pass && after != before[i]))
+                look->votes[i] = 0;
+        }
+        if (!pass && any)
+            nanosleep(&meanwhile, NULL);
+    }
+    free(before);
 }
 
 static void enter_stacks(const struct look *look)
@@ -244,18 +315,18 @@ static void enter_stacks(const struct look *look)
     struct cw_remote_stack *stack = malloc(sizeof *stack);
     struct cw_remote *remote = NULL;
     int64_t end_ms = clock_ms(CLOCK_MONOTONIC) + STACKS_MS;
+    /* Equal ones take the room of one. */
+    unsigned most = look->outside ? OUTSIDE_STACKS : CW_LOAD_SPARE_STACKS;
     uint32_t index;
 
     if (cw_modules_read(&modules, look->load, look->proc->pid) == 0)
-        remote = cw_remote_new(&modules);
+        remote = cw_remote_new(&modules, look->outside);
     bool ready = remote && snapshot && stack;
-    for (unsigned n = 0; ready && n < CW_LOAD_SPARE_STACKS && clock_ms(CLOCK_MONOTONIC) < end_ms; n++) {
+    for (unsigned n = 0; ready && n < most && clock_ms(CLOCK_MONOTONIC) < end_ms; n++) {
         index = next_choice(look);
         if (!index)
             break;
-        /* On the CPU it may be inside a call that a stop would cut short (snapshot.c); not if no call has ended for so long. */
-        const struct cw_thread *thread = &look->load->view.threads[index];
-        if (thread->k_syscall == CW_SYSCALL_NONE && cw_age(look->now_ms, last_seen_ms(look, thread)) < look->grace_ms)
+        if (may_be_in_call(look, &look->load->view.threads[index]))
             continue;
         if (enter_stack(look, index, remote, snapshot, stack))
             enter_live_frames(look, index, stack);
@@ -266,28 +337,52 @@ static void enter_stacks(const struct look *look)
     free(stack);
 }
 
-void cw_threads_check(struct cw_load *load, const struct cw_proc *proc, uint32_t now_ms, uint32_t grace_ms)
+/* False: there is nothing more to be had. */
+static bool enter_states(struct look *look)
 {
-    struct look look = {.load = load, .proc = proc, .now_ms = now_ms, .grace_ms = grace_ms};
-    struct cw_view *view = &load->view;
+    struct cw_view *view = &look->load->view;
 
-    int error = cw_tasks_read(proc, &look.tasks, &look.task_count);
+    look->outside = view->header->flags & CW_HEADER_OUTSIDE;
+    if (look->outside)
+        enter_slots(view);
+    int error = cw_tasks_read(look->proc, &look->tasks, &look->task_count);
     if (error == -ESRCH)
-        return;
+        return false;
     for (uint32_t i = 1; i < threads_used(view); i++) {
         struct cw_thread *thread = &view->threads[i];
         if (thread->tid <= 0 || thread->exit_ms)
             continue;
         if (error)
-            enter_refusal(&look, thread, -error);
+            enter_refusal(look, thread, -error);
         else
-            enter_state(&look, thread);
+            enter_state(look, thread);
     }
-    if (error)
+    return !error;
+}
+
+void cw_threads_states(struct cw_load *load, const struct cw_proc *proc, uint32_t now_ms)
+{
+    struct look look = {.load = load, .proc = proc, .now_ms = now_ms};
+
+    enter_states(&look);
+    free(look.tasks);
+}
+
+void cw_threads_check(struct cw_load *load, const struct cw_proc *proc, uint32_t now_ms, uint32_t grace_ms)
+{
+    struct look look = {.load = load, .proc = proc, .now_ms = now_ms, .grace_ms = grace_ms};
+    struct cw_view *view = &load->view;
+
+    if (!enter_states(&look))
         return;
     look.votes = calloc((size_t)view->n_threads + 1, sizeof *look.votes);
     if (look.votes) {
-        count_votes(&look);
+        if (look.outside) {
+            vote_for_all(&look);
+            drop_those_in_calls(&look);
+        } else {
+            count_votes(&look);
+        }
         enter_stacks(&look);
     }
     free(look.votes);

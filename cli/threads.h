@@ -12,4 +12,7 @@
  * is left as it is, with the errno in the thread's record. */
 void cw_threads_check(struct cw_load *load, const struct cw_proc *proc, uint32_t now_ms, uint32_t grace_ms);
 
+/* Their states and calls alone: no thread is stopped, and no stack read. */
+void cw_threads_states(struct cw_load *load, const struct cw_proc *proc, uint32_t now_ms);
+
 #endif

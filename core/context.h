@@ -11,13 +11,28 @@
 
 enum { CW_LISTENERS_MAX = 64, CW_SYMBOLS_MAX = 16 /* inlined into one another at one frame */ };
 
+struct cw_context_call {
+    int32_t fd;
+    uint32_t thread; /* index */
+};
+
+struct cw_context_fork {
+    uint32_t thread; /* reference */
+    uint32_t age;    /* how many came after it */
+};
+
 struct cw_context {
     const struct cw_view *view;
     const struct cw_resolver *resolver;   /* may be NULL */
     struct cw_symbol *symbols;            /* room for CW_SYMBOLS_MAX */
     uint32_t *last_conn;                  /* by thread index: the connection that it read or wrote last, 0 none */
     uint32_t n_threads;                   /* room in last_conn */
-    bool any_in_call;                     /* a thread is inside a call on some fd */
+    uint32_t *first_waiter;               /* by set index: a thread that waits on it, 0 none; NULL: no room, ask the records */
+    uint32_t n_sets;                      /* room in first_waiter */
+    const struct cw_context_call *calls;  /* threads that are inside a call on an fd, by fd; NULL: likewise */
+    uint32_t n_calls;
+    const struct cw_context_fork *forks;  /* those on record, by thread; NULL: likewise */
+    uint32_t n_forks, fork_seq;           /* fork_seq: the counter when they were gathered */
     uint32_t listeners[CW_LISTENERS_MAX]; /* indices in CONNS of the listeners open now, the first ones */
     uint32_t n_listeners;
 };
@@ -38,6 +53,12 @@ const struct cw_conn *cw_context_last_conn(const struct cw_context *context, con
 
 /* The thread that is inside a call on this fd, NULL if none. */
 const struct cw_thread *cw_context_in_call(const struct cw_context *context, int fd);
+
+/* A thread that waits on this epoll set now, NULL if none. */
+const struct cw_thread *cw_context_waiter(const struct cw_context *context, const struct cw_set *set);
+
+/* The first fork of a thread (a reference) that raised the counter to at least seq; NULL if none is on record. */
+const struct cw_fork *cw_context_fork(const struct cw_context *context, uint32_t thread, uint32_t seq);
 
 /* Whether the code at a frame is an interpreter's evaluation loop, or compiled at run time: the same places then stand
  * for any function of the script. */

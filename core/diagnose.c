@@ -1,5 +1,6 @@
 #include "core/diagnosis.h"
 #include "core/evidence.h"
+#include "core/outside_words.h"
 
 const struct cw_diagnosis cw_diagnoses[CW_DIAGNOSIS_COUNT] = {
 #define CW_DIAGNOSIS(constant, id, severity, title, sentence, recognised, advice, next, decided, evidence, threads,    \
@@ -27,6 +28,9 @@ const char *cw_severity_name(enum cw_severity severity)
 enum cw_diagnosis_id cw_diagnose(const struct cw_facts *facts)
 {
     unsigned id = 0;
+    /* What the others turn on, nobody has seen. */
+    if (cw_is_outside(facts->view) && facts->conn->origin != CW_ORIGIN_QUEUED)
+        return CW_DIAGNOSIS_UNTRACKED;
     while (id + 1 < CW_DIAGNOSIS_COUNT && !cw_diagnoses[id].holds(facts))
         id++;
     return (enum cw_diagnosis_id)id;
@@ -48,7 +52,10 @@ bool cw_holds_untracked(const struct cw_facts *facts)
 
 void cw_decides_untracked(const struct cw_facts *facts, struct cw_decision *ret)
 {
-    (void)facts, (void)ret;
+    if (!cw_is_outside(facts->view))
+        return;
+    ret->grouped = CW_GROUPED_BY_PART;
+    ret->part = cw_outside_part(facts);
 }
 
 bool cw_holds_fin_unread(const struct cw_facts *facts)

@@ -52,6 +52,6 @@ static inline const struct cw_set *cw_set_of(const struct cw_facts *facts)
 }
 
 /* Whether a thread is waiting on the set now. */
-bool cw_set_waited_on(const struct cw_view *view, const struct cw_set *set);
+bool cw_set_waited_on(const struct cw_facts *facts, const struct cw_set *set);
 
 #endif

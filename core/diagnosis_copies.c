@@ -40,26 +40,21 @@ void cw_decides_held_elsewhere(const struct cw_facts *facts, struct cw_decision 
 
 const struct cw_fork *cw_fork_after_accept(const struct cw_facts *facts)
 {
-    uint32_t forks = (uint32_t)CW_GET(facts->view->header->counters[CW_COUNTER_forks]);
+    const struct cw_context bare = {.view = facts->view,
+                                    .fork_seq = (uint32_t)CW_GET(facts->view->header->counters[CW_COUNTER_forks])};
+    const struct cw_context *context = facts->context ? facts->context : &bare;
+    uint32_t index = (uint32_t)(facts->conn - facts->view->conns), seq = facts->conn->fork_seq + 1;
     uint32_t capacity = CW_GET(facts->view->header->sections[CW_SECTION_FORKS].capacity);
-    uint32_t seq = facts->conn->fork_seq + 1, index = (uint32_t)(facts->conn - facts->view->conns);
 
-    if (forks - seq > UINT32_MAX / 2)
-        return NULL;
     if (capacity > facts->view->n_forks)
         capacity = facts->view->n_forks;
-    bool lost = forks - seq >= capacity;
-    if (lost)
-        seq = forks - capacity + 1;
-    for (; seq != forks + 1; seq++) {
-        const struct cw_fork *fork = cw_view_fork(facts->view, seq);
-        if (!fork || fork->thread != facts->conn->open_thread)
-            continue;
-        /* For those that the ring has lost the oldest left stands: a fork server forks in one place. */
-        bool same = fork->conn == index && (uint16_t)fork->conn_generation == facts->conn->generation;
-        return same || (lost && fork->conn) ? fork : NULL;
-    }
-    return NULL;
+    const struct cw_fork *fork = cw_context_fork(context, facts->conn->open_thread, seq);
+    if (!fork)
+        return NULL;
+    /* For those that the ring has lost the oldest left stands: a fork server forks in one place. */
+    bool lost = context->fork_seq - seq >= capacity;
+    bool same = fork->conn == index && (uint16_t)fork->conn_generation == facts->conn->generation;
+    return same || (lost && fork->conn) ? fork : NULL;
 }
 
 bool cw_holds_left_to_child(const struct cw_facts *facts)

@@ -1,5 +1,6 @@
 /* never-accepted: connections in a listener's queue. */
 #include "core/diagnosis.h"
+#include "core/outside_words.h"
 #include "core/waitset.h"
 
 #include <errno.h>
@@ -54,7 +55,7 @@ static bool forked_since(const struct cw_view *view, const struct cw_conn *liste
 
 enum cw_listener_variant_id cw_listener_variant(const struct cw_view *view, const struct cw_conn *listener)
 {
-    if (!listener)
+    if (!listener || cw_is_outside(view))
         return CW_LISTENER_UNKNOWN;
     enum cw_listener_variant_id variant = recorded(listener);
     const struct cw_thread *thread = cw_listener_acceptor(view, listener);
@@ -105,6 +106,8 @@ void cw_decides_never_accepted(const struct cw_facts *facts, struct cw_decision 
 
     ret->grouped = CW_GROUPED_BY_PART;
     ret->part = listener ? (uint32_t)(listener - facts->view->conns) : (uint32_t)facts->conn->local_port << 16;
+    if (cw_is_outside(facts->view))
+        ret->part = cw_outside_queue(facts->conn, listener);
     switch (cw_listener_variant(facts->view, listener)) {
     case CW_LISTENER_ACCEPT_FAILS:
         ret->stack = listener->touch_stack;

@@ -129,7 +129,7 @@ static const struct cw_thread *loop_stuck(const struct cw_facts *facts)
     if (set) {
         thread = cw_view_thread(facts->view, set->return_thread);
         waited_ms = cw_later(set->return_ms, set->idle_ms);
-        if (cw_set_waited_on(facts->view, set))
+        if (cw_set_waited_on(facts, set))
             return NULL;
     } else {
         if (cw_has(facts, CW_CONN_WAS_WATCHED) || !cw_has(facts, CW_CONN_POLLED))
@@ -147,6 +147,23 @@ static const struct cw_thread *loop_stuck(const struct cw_facts *facts)
     return cw_age(facts->now_ms, waited_ms) >= facts->grace_ms ? thread : NULL;
 }
 
+/* Third form: stopped by a signal before the peer has closed, so that nobody could see it. */
+static const struct cw_thread *stopped(const struct cw_facts *facts)
+{
+    const struct cw_conn *conn = facts->conn;
+    const struct cw_set *set = cw_set_of(facts);
+    const uint32_t owners[] = {set ? set->return_thread : 0, conn->ctl_thread, conn->touch_thread, conn->open_thread};
+
+    for (size_t i = 0; i < sizeof owners / sizeof *owners; i++) {
+        const struct cw_thread *thread = cw_view_thread(facts->view, owners[i]);
+        if (!thread)
+            continue;
+        bool since = conn->fin_ms && cw_age(last_seen_ms(facts, thread), conn->fin_ms) <= CW_WAKE_MS;
+        return thread->k_ms && thread->k_state == 'T' && since && !cw_has(facts, CW_CONN_EOF_SEEN) ? thread : NULL;
+    }
+    return NULL;
+}
+
 const struct cw_thread *cw_stuck_thread(const struct cw_facts *facts)
 {
     const struct cw_thread *thread = cw_view_thread(facts->view, facts->conn->touch_thread);
@@ -154,7 +171,9 @@ const struct cw_thread *cw_stuck_thread(const struct cw_facts *facts)
     if (thread && !leaving(facts->view, thread) && handler_active(facts, thread))
         return thread;
     thread = opener_locked(facts);
-    return thread ? thread : loop_stuck(facts);
+    if (!thread)
+        thread = loop_stuck(facts);
+    return thread ? thread : stopped(facts);
 }
 
 bool cw_holds_owner_stuck(const struct cw_facts *facts)

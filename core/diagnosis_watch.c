@@ -11,21 +11,17 @@ bool cw_oneshot_spent(uint32_t epoll_mask)
     return (epoll_mask & EPOLLONESHOT) && !(epoll_mask & ~private_bits);
 }
 
-bool cw_set_waited_on(const struct cw_view *view, const struct cw_set *set)
+bool cw_set_waited_on(const struct cw_facts *facts, const struct cw_set *set)
 {
-    uint32_t index = (uint32_t)(set - view->sets), n = CW_GET(view->header->sections[CW_SECTION_THREADS].used);
-
-    for (uint32_t i = 1; i < n && i < view->n_threads; i++)
-        if (view->threads[i].in_wait && view->threads[i].waiting_set == index && !view->threads[i].exit_ms)
-            return true;
-    return false;
+    const struct cw_context bare = {.view = facts->view};
+    return cw_context_waiter(facts->context ? facts->context : &bare, set) != NULL;
 }
 
 /* A set on which no thread waits or ever waited: nobody would be told. */
 static bool dead_set(const struct cw_facts *facts)
 {
     const struct cw_set *set = cw_set_of(facts);
-    return set && !set->return_ms && !set->idle_ms && !cw_set_waited_on(facts->view, set);
+    return set && !set->return_ms && !set->idle_ms && !cw_set_waited_on(facts, set);
 }
 
 /* In an epoll set with a mask that does not tell of data or of the end. HUP is told of always, but a CLOSE_WAIT is none:
@@ -75,7 +71,7 @@ static bool epoll_delivered(const struct cw_facts *facts)
         return true;
     if (deaf(conn) || !conn->fin_ms)
         return false;
-    return cw_set_waited_on(facts->view, set) || !cw_after(conn->fin_ms, set->return_ms + CW_WAKE_MS);
+    return cw_set_waited_on(facts, set) || !cw_after(conn->fin_ms, set->return_ms + CW_WAKE_MS);
 }
 
 bool cw_holds_event_ignored(const struct cw_facts *facts)

@@ -2,9 +2,7 @@
 #include "core/emit.h"
 #include "core/json.h"
 #include "core/names.h"
-#include "core/work.h"
-
-#include <string.h>
+#include "core/threads_report.h"
 
 /* --- heading --- */
 
@@ -30,110 +28,122 @@ static void out_options(struct cw_json *json, const struct cw_options *options)
     cw_json_close(json, '}');
 }
 
-static void out_command(struct cw_json *json, const struct cw_ledger *header)
+static void out_redacted(struct cw_json *json, const struct cw_redact *redact)
 {
-    const char *p = header->command, *end = p + sizeof(header->command);
+#define CW_X(id, name) name,
+    static const char *const names[] = {CW_REDACTIONS(CW_X)};
+#undef CW_X
 
-    cw_json_open(json, "command", '[');
-    for (; p < end && *p; p += strlen(p) + 1) /* cw_report_build put a NUL at the very end */
-        cw_json_str(json, NULL, p);
+    cw_json_open(json, "redacted", '[');
+    for (unsigned i = 0; i < CW_REDACT_COUNT; i++)
+        if (cw_redacts(redact, (enum cw_redaction)i))
+            cw_json_str(json, NULL, names[i]);
     cw_json_close(json, ']');
 }
 
-static void out_process(struct cw_json *json, const char *key, const struct cw_report *report)
+static void out_totals(struct cw_json *json, const struct cw_document *document)
 {
-    const struct cw_ledger *header = report->view->header;
-    uint64_t started_ns = cw_report_started_real_ns(report);
+    const struct cw_report_totals *totals = &document->totals;
+    bool recorded = cw_document_recorded(document) != 0, held_known = false;
+    uint64_t held = 0;
+#define N(counter) cw_document_counter(document, CW_COUNTER_##counter)
 
-    cw_json_open(json, key, '{');
-    cw_json_i64(json, "pid", header->pid);
-    cw_json_i64(json, "ppid", header->ppid);
-    cw_json_str(json, "exe", header->exe[0] ? header->exe : NULL);
-    out_command(json, header);
-    cw_json_utc(json, "started", started_ns);
-    if (started_ns)
-        cw_json_seconds(json, "uptime_s", cw_report_uptime_ms(report));
-    else
-        cw_json_null(json, "uptime_s");
-    cw_json_close(json, '}');
-}
-
-static void out_ended(struct cw_json *json, const struct cw_ledger *header)
-{
-    static const char *const hows[] = {"running", "exit", "signal", "exec", "killed"};
-
-    cw_json_open(json, "ended", '{');
-    cw_json_str(json, "how", header->ended < sizeof(hows) / sizeof(hows[0]) ? hows[header->ended] : NULL);
-    if (header->ended == CW_ENDED_EXIT)
-        cw_json_i64(json, "status", header->end_status);
-    else
-        cw_json_null(json, "status");
-    if (header->ended == CW_ENDED_SIGNAL)
-        cw_json_i64(json, "signal", header->end_status);
-    else
-        cw_json_null(json, "signal");
-    cw_json_close(json, '}');
-}
-
-static void out_totals(struct cw_json *json, const struct cw_report *report)
-{
-    const uint64_t *counters = report->view->header->counters;
-
+    for (uint32_t i = 0; i < document->n_reports; i++) {
+        held_known = held_known || document->reports[i]->in.held_known;
+        held += document->reports[i]->in.held_sockets;
+    }
     cw_json_open(json, "totals", '{');
-    cw_json_u64(json, "connections", counters[CW_COUNTER_connections]);
-    cw_json_u64(json, "accepted", counters[CW_COUNTER_accepted]);
-    cw_json_u64(json, "connected", counters[CW_COUNTER_connected]);
-    cw_json_u64(json, "close_wait", report->totals.close_wait);
-    cw_json_u64(json, "leaked", report->totals.leaked);
-    cw_json_u64(json, "notes", report->totals.notes);
-    cw_json_u64(json, "settling", report->totals.settling);
-    cw_json_u64(json, "closed_late", report->totals.closed_late);
-    cw_json_u64(json, "errors", report->totals.errors);
-    cw_json_u64(json, "queued", report->totals.queued);
-    cw_json_u64_if(json, "held_by_children", report->in.held_known, report->in.held_sockets);
-    cw_json_u64(json, "closes_unseen", counters[CW_COUNTER_closes_unseen]);
+    cw_json_u64_if(json, "connections", recorded, N(connections));
+    cw_json_u64_if(json, "accepted", recorded, N(accepted));
+    cw_json_u64_if(json, "connected", recorded, N(connected));
+    cw_json_u64(json, "close_wait", totals->close_wait);
+    cw_json_u64(json, "leaked", totals->leaked);
+    cw_json_u64(json, "notes", totals->notes);
+    cw_json_u64(json, "settling", totals->settling);
+    cw_json_u64_if(json, "closed_late", recorded, totals->closed_late);
+    cw_json_u64(json, "errors", totals->errors);
+    cw_json_u64(json, "queued", totals->queued);
+    cw_json_u64_if(json, "held_by_children", held_known, held);
+    cw_json_u64_if(json, "closes_unseen", recorded, N(closes_unseen));
     cw_json_null(json, "events_skipped"); /* nobody counts them */
-    cw_json_u64(json, "stacks_rationed", counters[CW_COUNTER_stacks_rationed]);
-    cw_json_u64(json, "table_full", counters[CW_COUNTER_table_full]);
-    cw_json_u64(json, "late_dropped", counters[CW_COUNTER_late_dropped]);
-    cw_json_u64(json, "not_listed", report->totals.not_listed);
+    cw_json_u64(json, "stacks_rationed", N(stacks_rationed));
+    cw_json_u64(json, "table_full", N(table_full));
+    cw_json_u64(json, "late_dropped", N(late_dropped));
+    cw_json_u64(json, "not_listed", totals->not_listed);
     cw_json_close(json, '}');
+#undef N
+}
+
+/* kernel only if that holds for all; else the oldest word that stands behind one of them. */
+static void out_truth(struct cw_json *json, const struct cw_document *document)
+{
+    bool kernel = true, known = false;
+    uint64_t age_ms = 0;
+
+    for (uint32_t i = 0; i < document->n_reports; i++) {
+        const struct cw_report *report = document->reports[i];
+        uint32_t truth = report->view->header->truth;
+        kernel = kernel && truth == CW_TRUTH_KERNEL;
+        if (truth == CW_TRUTH_NONE)
+            continue;
+        known = true;
+        age_ms = cw_report_truth_age_ms(report) > age_ms ? cw_report_truth_age_ms(report) : age_ms;
+    }
+    cw_json_str(json, "truth", kernel ? "kernel" : "last-sweep");
+    if (known)
+        cw_json_seconds(json, "truth_age_s", age_ms);
+    else
+        cw_json_null(json, "truth_age_s");
 }
 
 /* --- the whole --- */
 
-static void out_heading(struct cw_json *json, const struct cw_report *report)
+static void out_heading(struct cw_json *json, const struct cw_document *document)
 {
-    const struct cw_ledger *header = report->view->header;
-    bool kernel = header->truth == CW_TRUTH_KERNEL;
-    const char *version = report->in.tool_version ? report->in.tool_version : header->tool_version;
+    const struct cw_report *first = document->reports[0];
+    const struct cw_ledger *header = first->view->header;
+    const char *version = first->in.tool_version ? first->in.tool_version : header->tool_version;
 
     cw_json_str(json, "schema", "cwguard-report/1");
     cw_json_str(json, "tool_version", version[0] ? version : NULL);
-    cw_json_utc(json, "generated", report->in.now_real_ns);
-    cw_json_str(json, "host", header->host[0] ? header->host : NULL);
+    cw_json_utc(json, "generated", first->in.now_real_ns);
+    cw_json_redacted(json, "host", first, CW_REDACT_HOST, header->host[0] ? header->host : NULL);
     cw_json_str(json, "kernel", header->kernel[0] ? header->kernel : NULL);
-    out_options(json, report->in.options);
-    cw_json_seconds(json, "grace_s", report->in.grace_ms);
-    cw_json_str(json, "truth", kernel ? "kernel" : "last-sweep");
-    if (header->truth == CW_TRUTH_NONE)
-        cw_json_null(json, "truth_age_s");
-    else
-        cw_json_seconds(json, "truth_age_s", cw_report_truth_age_ms(report));
-    out_process(json, "process", report);
+    out_redacted(json, first->in.redact);
+    out_options(json, first->in.options);
+    cw_json_seconds(json, "grace_s", first->in.grace_ms);
+    out_truth(json, document);
+    cw_json_process(json, "process", first);
     cw_json_open(json, "processes", '[');
-    out_process(json, NULL, report);
+    for (uint32_t i = 0; i < document->n_reports; i++)
+        cw_json_process(json, NULL, document->reports[i]);
     cw_json_close(json, ']');
-    out_ended(json, header);
-    out_totals(json, report);
+    cw_json_ended(json, header);
+    out_totals(json, document);
 }
 
-static void out_section(struct cw_json *json, const struct cw_report *report, const char *key,
+static void out_section(struct cw_json *json, const struct cw_document *document, const char *key,
                         enum cw_report_section section)
 {
     cw_json_open(json, key, '[');
-    for (uint32_t i = 0; i < report->n_groups[section]; i++)
-        cw_json_group(json, report, &report->groups[section][i]);
+    for (uint32_t i = 0; i < cw_document_listed(document, section); i++)
+        cw_json_path(json, &document->paths[section][i]);
+    cw_json_close(json, ']');
+}
+
+static void out_listeners(struct cw_json *json, const struct cw_document *document)
+{
+    cw_json_open(json, "listeners", '[');
+    for (uint32_t i = 0; i < document->n_reports; i++)
+        cw_json_listeners(json, document->reports[i]);
+    cw_json_close(json, ']');
+}
+
+static void out_threads(struct cw_json *json, const struct cw_document *document)
+{
+    cw_json_open(json, "threads", '[');
+    for (uint32_t i = 0; i < document->n_reports; i++)
+        cw_json_threads(json, document->reports[i]);
     cw_json_close(json, ']');
 }
 
@@ -143,15 +153,17 @@ static void out_empty(struct cw_json *json, const char *key)
     cw_json_close(json, ']');
 }
 
-void cw_emit_json(struct cw_out *out, const struct cw_report *report)
+void cw_emit_json(struct cw_out *out, const struct cw_document *document)
 {
     struct cw_json json = {.out = out, .first = true};
 
     cw_json_open(&json, NULL, '{');
-    out_heading(&json, report);
-    out_section(&json, report, "leaks", CW_REPORT_LEAKS);
-    out_section(&json, report, "closed_late", CW_REPORT_CLOSED_LATE);
-    out_section(&json, report, "errors", CW_REPORT_ERRORS);
+    out_heading(&json, document);
+    out_section(&json, document, "leaks", CW_REPORT_LEAKS);
+    out_section(&json, document, "closed_late", CW_REPORT_CLOSED_LATE);
+    out_section(&json, document, "errors", CW_REPORT_ERRORS);
+    out_threads(&json, document);
+    out_listeners(&json, document);
     out_empty(&json, "open");
     out_empty(&json, "unix");
     out_empty(&json, "suppressed");

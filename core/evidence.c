@@ -2,6 +2,7 @@
 
 #include "core/ages.h"
 #include "core/names.h"
+#include "core/outside_words.h"
 #include "core/work.h"
 
 #include <string.h>
@@ -168,7 +169,7 @@ unsigned cw_evidence_collect(const struct cw_report *report, const struct cw_gro
     for (uint32_t i = 0; i < group->count; i++)
         add_member(&list.stats, report, cw_report_conn(report, &report->items[group->first + i]), list.oldest);
     for (unsigned i = 0; i < CW_EVIDENCE_KINDS; i++)
-        if (cw_diagnoses[group->diagnosis].evidence & (1u << i))
+        if (cw_diagnosis_words(report->view, group->diagnosis)->evidence & (1u << i))
             kinds[i](&list);
     return list.n;
 }

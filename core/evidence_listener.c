@@ -3,6 +3,7 @@
 #include "core/evidence_list.h"
 #include "core/listeners.h"
 #include "core/names.h"
+#include "core/outside_words.h"
 
 enum { LISTENERS_SHOWN = 4 };
 
@@ -85,9 +86,9 @@ static void add_one_of_several(struct cw_evidence_list *list, const struct cw_co
         cw_out_count(out, listener->k_recv_q);
         cw_out_str(out, " waiting");
         out_limit(out, listener);
-        cw_out_str(out, ", ");
+        cw_out_str(out, cw_is_outside(list->report->view) ? "" : ", ");
     }
-    uint32_t age = out_last_accept(list, listener);
+    uint32_t age = cw_is_outside(list->report->view) ? 0 : out_last_accept(list, listener);
     cw_evidence_value(list, (uint32_t)listener->fd, "fd");
     cw_evidence_end(list);
     if (listener->k_flags & CW_K_QUEUES)
@@ -145,7 +146,7 @@ void cw_evidence_listener(struct cw_evidence_list *list)
 
     if (listener || !add_several(list))
         add_listener(list, listener);
-    cw_out_str(cw_evidence_begin(list, "listener_state"), cw_listener_variants[variant].words);
+    cw_out_str(cw_evidence_begin(list, "listener_state"), cw_listener_words(list->report->view, listener)->words);
     if (listener && variant == CW_LISTENER_TAKEN_OUT && (listener->flags & CW_CONN_WAS_WATCHED)) {
         uint32_t age = cw_age(list->report->in.now_ms, listener->ctl_ms);
         cw_out_char(list->out, ' ');
@@ -204,6 +205,8 @@ void cw_evidence_last_accept(struct cw_evidence_list *list)
 {
     const struct cw_conn *listener = listener_of(list);
 
+    if (cw_is_outside(list->report->view))
+        return; /* nobody was there to see one */
     if (!listener && count_listeners(list) > 1)
         return; /* said of each of them */
     cw_evidence_begin(list, "last_accept");

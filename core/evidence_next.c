@@ -1,6 +1,7 @@
 /* What to do next about a group, and the name it goes by across builds. */
 #include "core/evidence.h"
 #include "core/names.h"
+#include "core/outside_words.h"
 #include "core/work.h"
 
 #include <string.h>
@@ -84,13 +85,13 @@ static const struct cw_listener_variant *variant_of(const struct cw_report *repo
 
     if (group->diagnosis != CW_DIAGNOSIS_NEVER_ACCEPTED)
         return NULL;
-    return &cw_listener_variants[cw_listener_variant(report->view, cw_context_listener(&report->context, oldest))];
+    return cw_listener_words(report->view, cw_context_listener(&report->context, oldest));
 }
 
 const char *cw_evidence_advice(const struct cw_report *report, const struct cw_group *group)
 {
     const struct cw_listener_variant *variant = variant_of(report, group);
-    return variant ? variant->advice : cw_diagnoses[group->diagnosis].advice;
+    return variant ? variant->advice : cw_diagnosis_words(report->view, group->diagnosis)->advice;
 }
 
 const char *cw_evidence_next(const struct cw_report *report, const struct cw_group *group)
@@ -100,7 +101,7 @@ const char *cw_evidence_next(const struct cw_report *report, const struct cw_gro
     uint32_t stack = group->deciding_stack;
 
     cw_out_line(out, &report->work->line);
-    for (const char *p = variant ? variant->next : cw_diagnoses[group->diagnosis].next; *p;) {
+    for (const char *p = variant ? variant->next : cw_diagnosis_words(report->view, group->diagnosis)->next; *p;) {
         if (out_call(out, &p, group->deciding_call))
             continue;
         if (strncmp(p, "{at}", 4) == 0) {

@@ -2,6 +2,7 @@
 #include "core/ages.h"
 #include "core/evidence_list.h"
 #include "core/names.h"
+#include "core/outside_words.h"
 #include "core/syscalls.h"
 
 #include <string.h>
@@ -33,6 +34,8 @@ static bool out_doing(struct cw_out *out, const struct cw_thread *thread)
         cw_out_str(out, " exited");
     else if (!thread->k_ms)
         return false;
+    else if (thread->k_state == 'T')
+        cw_out_str(out, " is stopped by a signal (SIGCONT lets it go on)");
     else if (thread->k_syscall == CW_SYSCALL_UNKNOWN && (thread->k_state == 'S' || thread->k_state == 'D'))
         cw_out_str(out, " is blocked");
     else if (thread->k_syscall == CW_SYSCALL_UNKNOWN && thread->k_state != 'R')
@@ -128,6 +131,14 @@ void cw_evidence_acceptor(struct cw_evidence_list *list)
 {
     const struct cw_conn *listener = listener_of(list);
 
+    if (cw_is_outside(list->report->view)) {
+        const struct cw_thread *thread = listener ? cw_outside_acceptor(list->report->view, listener) : NULL;
+        if (listener && !thread && (listener->flags & CW_CONN_WATCHED))
+            thread = cw_outside_waiter(list->report->view, listener->epoll_set);
+        if (thread)
+            add_thread(list, "acceptor", thread);
+        return;
+    }
     if (listener && cw_listener_variant(list->report->view, listener) != CW_LISTENER_NEVER_REGISTERED)
         add_thread(list, "acceptor", cw_listener_acceptor(list->report->view, listener));
 }
@@ -181,7 +192,7 @@ void cw_evidence_stuck_on(struct cw_evidence_list *list)
     cw_out_i64(out, last->fd);
     if (last->peer_port) {
         cw_out_str(out, ", peer ");
-        cw_out_address(out, last->family, last->peer, last->peer_port);
+        cw_redact_address(out, list->report->in.redact, CW_REDACT_PEER, last->family, last->peer, last->peer_port);
     }
     cw_evidence_value(list, (uint32_t)last->fd, "fd");
     cw_evidence_end(list);

@@ -3,6 +3,7 @@
 #include "core/ages.h"
 #include "core/evidence_list.h"
 #include "core/names.h"
+#include "core/outside_words.h"
 
 #include <poll.h>
 #include <sys/epoll.h>
@@ -60,6 +61,32 @@ static int mask_errno(const struct cw_evidence_list *list)
     return set && (list->oldest->flags & CW_CONN_WATCHED) ? (int)set->k_errno : 0;
 }
 
+/* Without hooks only what is seen of the threads says whether anybody waits for the socket: "thread 4243 waits on that set". */
+static void add_who_is_told(struct cw_evidence_list *list)
+{
+    const struct cw_view *view = list->report->view;
+    const struct cw_conn *oldest = list->oldest;
+    bool watched = oldest->flags & CW_CONN_WATCHED;
+    const struct cw_context *context = &list->report->context;
+    const struct cw_set *set = watched ? cw_view_set(view, oldest->epoll_set) : NULL;
+    const struct cw_thread *thread = set       ? cw_context_waiter(context, set)
+                                     : watched ? NULL
+                                               : cw_context_in_call(context, oldest->fd);
+
+    if (!thread && !watched)
+        return;
+    struct cw_out *out = cw_evidence_begin(list, watched ? "epoll_waiter" : "thread");
+    if (thread) {
+        cw_out_str(out, "thread ");
+        cw_out_i64(out, thread->tid);
+        cw_out_str(out, watched ? " waits on that set now" : " is in a call on it now");
+        cw_evidence_value(list, (uint32_t)thread->tid, "tid");
+    } else {
+        cw_out_str(out, "no thread is seen to wait on that set now");
+    }
+    cw_evidence_end(list);
+}
+
 void cw_evidence_epoll(struct cw_evidence_list *list)
 {
     const struct cw_evidence_stats *stats = &list->stats;
@@ -91,10 +118,13 @@ void cw_evidence_epoll(struct cw_evidence_list *list)
         if (oldest->polled_ms)
             cw_evidence_value(list, cw_age(list->report->in.now_ms, oldest->polled_ms), "s");
     } else {
-        cw_out_str(out, "never seen in an epoll, poll or select set");
+        cw_out_str(out, cw_is_outside(list->report->view) ? "in no epoll set"
+                                                          : "never seen in an epoll, poll or select set");
         cw_evidence_value(list, oldest->epoll_sets, "sets");
     }
     cw_evidence_end(list);
+    if (cw_is_outside(list->report->view))
+        add_who_is_told(list);
     if (oldest->flags & CW_CONN_WAS_WATCHED)
         cw_evidence_number(list, "epoll_mask", oldest->epoll_mask, "mask");
     else if (oldest->flags & CW_CONN_POLLED)

@@ -74,7 +74,8 @@ static bool is_start(const struct cw_view *view, const struct cw_resolver *resol
 
     if (!function)
         return false;
-    if (!strcmp(function, "_start"))
+    /* Of a static program the program's own. */
+    if (!strcmp(function, "_start") || !strncmp(function, "__libc_start_", 13))
         return true;
     for (size_t i = 0; is_system(module_kind(view, frame)) && i < sizeof(in_libc) / sizeof(in_libc[0]); i++)
         if (!strcmp(function, in_libc[i]))
@@ -145,17 +146,26 @@ uint64_t cw_hash_str(uint64_t hash, const char *s)
     return cw_hash_bytes(hash, s, strlen(s) + 1);
 }
 
+static bool has_build_id(const struct cw_module *module)
+{
+    return module->build_id_len && module->build_id_len <= sizeof(module->build_id);
+}
+
+/* As much of a file's name as tells it from others. */
+enum { HASHED_BYTES = 64 };
+
 static uint64_t hash_frame(uint64_t hash, const struct cw_view *view, uint64_t frame)
 {
     const struct cw_module *module = cw_view_module(view, CW_FRAME_MODULE(frame));
+    const char *name = module && !has_build_id(module) ? cw_frame_module_name(view, frame) : "";
     uint64_t offset = CW_FRAME_OFFSET(frame);
 
     if (!module) /* an address: another one in the next run */
         return cw_hash_str(hash, "?");
-    if (module->build_id_len && module->build_id_len <= sizeof(module->build_id))
+    if (has_build_id(module))
         hash = cw_hash_bytes(hash, module->build_id, module->build_id_len);
     else
-        hash = cw_hash_str(hash, cw_frame_module_name(view, frame));
+        hash = cw_hash_str(cw_hash_bytes(hash, name, strnlen(name, HASHED_BYTES)), "");
     return cw_hash_bytes(hash, &offset, sizeof(offset));
 }
 

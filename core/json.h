@@ -4,8 +4,8 @@
 #ifndef CORE_JSON_H
 #define CORE_JSON_H
 
+#include "core/document.h"
 #include "core/out.h"
-#include "core/report.h"
 
 struct cw_json {
     struct cw_out *out;
@@ -30,7 +30,20 @@ void cw_json_hex(struct cw_json *json, const char *key, uint64_t value);   /* "0
 void cw_json_seconds(struct cw_json *json, const char *key, uint64_t ms);  /* 93.25 */
 void cw_json_utc(struct cw_json *json, const char *key, uint64_t real_ns); /* 0: null */
 
-/* A GROUP of the report's schema. */
-void cw_json_group(struct cw_json *json, const struct cw_report *report, const struct cw_group *group);
+/* The member "frames": an array of FRAME. */
+void cw_json_frames(struct cw_json *json, const struct cw_report *report, uint32_t stack);
+
+/* A text that may have to be redacted; NULL: null. */
+void cw_json_redacted(struct cw_json *json, const char *key, const struct cw_report *report, enum cw_redaction which,
+                      const char *value);
+
+/* A GROUP of the report's schema: a code path, with the sockets of all processes that have it. */
+void cw_json_path(struct cw_json *json, const struct cw_path *path);
+
+/* A PROCESS. */
+void cw_json_process(struct cw_json *json, const char *key, const struct cw_report *report);
+
+/* The member "ended". */
+void cw_json_ended(struct cw_json *json, const struct cw_ledger *header);
 
 #endif

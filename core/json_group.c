@@ -2,6 +2,7 @@
 #include "core/ages.h"
 #include "core/json.h"
 #include "core/names.h"
+#include "core/outside_words.h"
 #include "core/syscalls.h"
 #include "core/work.h"
 
@@ -68,7 +69,7 @@ static void out_frame(struct cw_json *json, const struct cw_report *report, uint
     cw_json_close(json, '}');
 }
 
-static void out_frames(struct cw_json *json, const struct cw_report *report, uint32_t stack)
+void cw_json_frames(struct cw_json *json, const struct cw_report *report, uint32_t stack)
 {
     struct cw_report_work *work = report->work;
     unsigned n = cw_frames_shown(report->view, report->in.resolver, stack, work->symbols, work->frames);
@@ -98,7 +99,7 @@ static void out_stack(struct cw_json *json, const struct cw_report *report, cons
     }
     cw_json_open(json, key, '{');
     cw_json_str(json, "call", cw_call_name(call));
-    out_frames(json, report, stack);
+    cw_json_frames(json, report, stack);
     cw_json_close(json, '}');
 }
 
@@ -134,20 +135,14 @@ static void out_thread(struct cw_json *json, const struct cw_report *report, con
     else
         cw_json_null(json, "since_s");
     if (thread->k_stack)
-        out_frames(json, report, thread->k_stack);
+        cw_json_frames(json, report, thread->k_stack);
     else
         cw_json_null(json, "frames");
     cw_json_close(json, '}');
 }
 
-/* All who have sockets of the group open, by socket; null if nobody has looked. */
-static void out_holders(struct cw_json *json, const struct cw_report *report, const struct cw_group *group)
+static void out_holders_of(struct cw_json *json, const struct cw_report *report, const struct cw_group *group)
 {
-    if (!report->in.holders_known) {
-        cw_json_null(json, "holders");
-        return;
-    }
-    cw_json_open(json, "holders", '[');
     for (uint32_t i = 0; i < group->count; i++) {
         uint32_t n = 0;
         const struct cw_conn *conn = cw_report_conn(report, &report->items[group->first + i]);
@@ -167,20 +162,39 @@ static void out_holders(struct cw_json *json, const struct cw_report *report, co
             cw_json_close(json, '}');
         }
     }
+}
+
+/* All who have sockets of the path open, by socket; null if nobody has looked. */
+static void out_holders(struct cw_json *json, const struct cw_path *path)
+{
+    bool known = false;
+
+    for (uint32_t i = 0; i < path->n_parts; i++)
+        known = known || path->parts[i].report->in.holders_known;
+    if (!known) {
+        cw_json_null(json, "holders");
+        return;
+    }
+    cw_json_open(json, "holders", '[');
+    for (uint32_t i = 0; i < path->n_parts; i++)
+        if (path->parts[i].report->in.holders_known)
+            out_holders_of(json, path->parts[i].report, path->parts[i].group);
     cw_json_close(json, ']');
 }
 
-static void out_address(struct cw_json *json, const char *key, const struct cw_conn *conn, const uint8_t address[16],
-                        uint16_t port)
+static void out_address(struct cw_json *json, const char *key, const struct cw_report *report,
+                        const struct cw_conn *conn, enum cw_redaction which)
 {
     struct cw_out *out = cw_json_key(json, key);
+    const uint8_t *address = which == CW_REDACT_PEER ? conn->peer : conn->local;
+    uint16_t port = which == CW_REDACT_PEER ? conn->peer_port : conn->local_port;
 
     if (!conn->family || !port) {
         cw_out_str(out, "null");
         return;
     }
     cw_out_char(out, '"');
-    cw_out_address(out, conn->family, address, port);
+    cw_redact_address(out, report->in.redact, which, conn->family, address, port);
     cw_out_char(out, '"');
 }
 
@@ -195,7 +209,7 @@ static void out_listener(struct cw_json *json, const struct cw_report *report, c
     }
     bool queues = (listener->k_flags & CW_K_QUEUES) != 0;
     cw_json_open(json, "listener", '{');
-    out_address(json, "local", listener, listener->local, listener->local_port);
+    out_address(json, "local", report, listener, CW_REDACT_LOCAL);
     cw_json_u64_if(json, "waiting", queues, listener->k_recv_q);
     cw_json_u64_if(json, "limit", queues, listener->k_send_q);
     if (listener->in_last_ms)
@@ -223,8 +237,8 @@ static void out_connection(struct cw_json *json, const struct cw_report *report,
         cw_json_null(json, "fd");
     cw_json_u64_if(json, "inode", conn->inode != 0, conn->inode);
     cw_json_str(json, "family", conn->family == 2 ? "inet" : conn->family == 10 ? "inet6" : NULL);
-    out_address(json, "local", conn, conn->local, conn->local_port);
-    out_address(json, "peer", conn, conn->peer, conn->peer_port);
+    out_address(json, "local", report, conn, CW_REDACT_LOCAL);
+    out_address(json, "peer", report, conn, CW_REDACT_PEER);
     cw_json_str(json, "state", cw_tcp_state_name(conn->k_state));
     cw_json_u64_if(json, "recv_q", queues, conn->k_recv_q);
     cw_json_u64_if(json, "send_q", queues, conn->k_send_q);
@@ -240,22 +254,37 @@ static void out_connection(struct cw_json *json, const struct cw_report *report,
         cw_json_i64(json, "tid", thread->tid);
     else
         cw_json_null(json, "tid");
-    cw_json_str(json, "label", *label ? label : NULL);
+    cw_json_redacted(json, "label", report, CW_REDACT_LABEL, *label ? label : NULL);
     cw_json_close(json, '}');
 }
 
-void cw_json_group(struct cw_json *json, const struct cw_report *report, const struct cw_group *group)
+/* How many of the sockets are whose: the first one's are what evidence, stacks, thread and listener speak of. */
+static void out_processes(struct cw_json *json, const struct cw_path *path)
 {
-    const struct cw_diagnosis *diagnosis = &cw_diagnoses[group->diagnosis];
+    cw_json_open(json, "processes", '[');
+    for (uint32_t i = 0; i < path->n_parts; i++) {
+        cw_json_open(json, NULL, '{');
+        cw_json_i64(json, "pid", path->parts[i].report->view->header->pid);
+        cw_json_u64(json, "count", path->parts[i].group->count);
+        cw_json_close(json, '}');
+    }
+    cw_json_close(json, ']');
+}
+
+void cw_json_path(struct cw_json *json, const struct cw_path *path)
+{
+    const struct cw_report *report = path->parts->report;
+    const struct cw_group *group = path->parts->group;
+    const struct cw_diagnosis *diagnosis = cw_diagnosis_words(report->view, group->diagnosis);
     const struct cw_conn *oldest = cw_report_conn(report, &report->items[group->first]);
 
     cw_json_open(json, NULL, '{');
     cw_json_str(json, "diagnosis", diagnosis->id);
     cw_json_str(json, "severity", cw_severity_name(group->severity));
     cw_json_str(json, "title", diagnosis->title);
-    cw_json_u64(json, "count", group->count);
-    cw_json_seconds(json, "oldest_s", group->oldest_ms);
-    cw_json_seconds(json, "newest_s", group->newest_ms);
+    cw_json_u64(json, "count", path->count);
+    cw_json_seconds(json, "oldest_s", path->oldest_ms);
+    cw_json_seconds(json, "newest_s", path->newest_ms);
     cw_json_null(json, "first_seen");
     cw_json_null(json, "seen_total");
     cw_json_null(json, "rate_per_h");
@@ -264,17 +293,20 @@ void cw_json_group(struct cw_json *json, const struct cw_report *report, const s
     cw_json_str(json, "advice", cw_evidence_advice(report, group));
     cw_json_str(json, "next", cw_evidence_next(report, group));
     cw_json_null(json, "baseline");
+    out_processes(json, path);
     out_evidence(json, report, group);
     out_stack(json, report, "origin", oldest->open_call, group->origin_stack, false);
     out_stack(json, report, "deciding", group->deciding_call, group->deciding_stack, true);
-    out_stack(json, report, "closed", cw_report_conn(report, &report->items[group->first])->close_call,
-              group->close_stack, true);
+    out_stack(json, report, "closed", oldest->close_call, group->close_stack, true);
     out_thread(json, report, group);
-    out_holders(json, report, group);
+    out_holders(json, path);
     out_listener(json, report, oldest);
     cw_json_open(json, "connections", '[');
-    for (uint32_t i = 0; i < group->count; i++)
-        out_connection(json, report, &report->items[group->first + i]);
+    for (uint32_t i = 0; i < path->n_parts; i++) {
+        const struct cw_part *part = &path->parts[i];
+        for (uint32_t k = 0; k < part->group->count; k++)
+            out_connection(json, part->report, &part->report->items[part->group->first + k]);
+    }
     cw_json_close(json, ']');
     cw_json_close(json, '}');
 }

@@ -185,11 +185,20 @@ static bool is_control(uint32_t c)
            (c >= 0x2066 && c <= 0x2069);
 }
 
+/* How many bytes from here on are ASCII that stands for itself everywhere. */
+static size_t plain_run(const unsigned char *p)
+{
+    size_t n = 0;
+    while (p[n] >= 0x20 && p[n] < 0x7F && p[n] != '"' && p[n] != '\\')
+        n++;
+    return n;
+}
+
 void cw_out_safe(struct cw_out *out, const char *s)
 {
     const unsigned char *p = (const unsigned char *)s;
 
-    while (*p) {
+    for (size_t run; cw_out_mem(out, p, run = plain_run(p)), *(p += run);) {
         uint32_t c = 0;
         unsigned n = utf8_next(p, &c);
         if (n && !is_control(c)) {

@@ -129,6 +129,8 @@ static void add_all(struct build *build)
 
     for (uint32_t i = 1; i < used; i++) {
         const struct cw_conn *conn = &report->view->conns[i];
+        if (CW_GET(conn->flags) & CW_CONN_ELSEWHERE)
+            continue; /* another process of the document reports it */
         if (is_late(conn)) {
             report->totals.closed_late++;
             if (report->in.late != CW_LATE_OFF)
@@ -207,6 +209,8 @@ static struct cw_group make_group(const struct cw_report *report, const struct c
         group.severity = CW_SEVERITY_NOTE;
     group.stack_id = cw_hash_stack(CW_HASH_START, report->view, item->origin_stack);
     group.stack_id = cw_hash_stack(group.stack_id, report->view, item->deciding_stack);
+    if (report->view->header->flags & CW_HEADER_OUTSIDE) /* no stacks are known */
+        group.stack_id = cw_hash_bytes(group.stack_id, &item->part, sizeof(item->part));
     return group;
 }
 

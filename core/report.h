@@ -8,6 +8,7 @@
 
 #include "core/diagnose.h"
 #include "core/options.h"
+#include "core/redact.h"
 #include "core/resolve.h"
 #include "core/view.h"
 
@@ -32,6 +33,7 @@ struct cw_report_input {
     const char *tool_version;           /* NULL: the ledger's */
     const struct cw_options *options;   /* listed in the JSON report; may be NULL */
     const struct cw_resolver *resolver; /* may be NULL: then modules and offsets only */
+    const struct cw_redact *redact;     /* may be NULL: then nothing is redacted */
     const struct cw_holder *holders;    /* sorted by inode, pid, fd */
     uint32_t n_holders;
     bool holders_known;       /* somebody has looked; else holders_errno may say why not */
@@ -79,16 +81,19 @@ struct cw_group {
     uint64_t stack_id;
 };
 
+/* Sockets, each counted once. */
+struct cw_report_totals {
+    uint32_t close_wait, leaked, notes, settling, closed_late, errors;
+    uint32_t queued;     /* in accept queues: no fd of the process stands for them, so not in close_wait */
+    uint32_t not_listed; /* counted, but in no list: there was no room for them, or they are of too many code paths */
+};
+
 struct cw_report_work; /* room in the scratch memory that emitters use instead of stack */
 
 struct cw_report {
     struct cw_view *view;
     struct cw_report_input in;
-    struct {
-        uint32_t close_wait, leaked, notes, settling, closed_late, errors;
-        uint32_t queued;     /* in accept queues: no fd of the process stands for them, so not in close_wait */
-        uint32_t not_listed; /* more sockets than the scratch memory had room for */
-    } totals;
+    struct cw_report_totals totals;
     const struct cw_item *items;
     const struct cw_group *groups[CW_REPORT_SECTIONS];
     uint32_t n_groups[CW_REPORT_SECTIONS];

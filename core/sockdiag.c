@@ -21,17 +21,42 @@ struct request {
     struct inet_diag_req_v2 body;
 };
 
+/* As kernels had it before families were apart: it answers for both in one walk over all sockets. */
+struct old_request {
+    struct nlmsghdr header;
+    struct inet_diag_req body;
+};
+
 /* idiag_timer when what runs is the keep-alive timer; others (retransmit, zero-window probe) hide it. */
 enum { TIMER_KEEPALIVE = 2 };
 
 /* As much of struct tcp_info as is used here: old kernels send a shorter one. */
 #define INFO_BYTES_NEEDED (offsetof(struct tcp_info, tcpi_last_ack_recv) + sizeof(uint32_t))
 
+static size_t old_request(void *buf, uint32_t states)
+{
+    struct old_request request;
+
+    memset(&request, 0, sizeof request);
+    request.header.nlmsg_len = sizeof request;
+    request.header.nlmsg_type = TCPDIAG_GETSOCK;
+    request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    request.body.idiag_family = AF_UNSPEC;
+    request.body.idiag_ext = 1u << (INET_DIAG_INFO - 1);
+    request.body.idiag_states = states;
+    request.body.id.idiag_cookie[0] = (uint32_t)INET_DIAG_NOCOOKIE;
+    request.body.id.idiag_cookie[1] = (uint32_t)INET_DIAG_NOCOOKIE;
+    memcpy(buf, &request, sizeof request);
+    return sizeof request;
+}
+
 size_t cw_diag_request(void *buf, uint8_t family, uint32_t states, uint16_t local_port)
 {
     struct request request;
     size_t n = sizeof request;
 
+    if (family == AF_UNSPEC)
+        return old_request(buf, states);
     memset(&request, 0, sizeof request);
     request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
     request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
@@ -77,7 +102,7 @@ static void take_info(struct cw_sock *sock, const char *bytes, size_t n)
     sock->unacked = info.tcpi_unacked;
 }
 
-/* One SOCK_DIAG_BY_FAMILY message without its netlink header; 0 or -EBADMSG. */
+/* One socket's message without its netlink header; 0 or -EBADMSG. */
 static int take_socket(struct cw_sock *sock, const char *bytes, size_t n)
 {
     struct inet_diag_msg msg;
@@ -143,7 +168,7 @@ int cw_diag_parse(const void *buf, size_t n, int (*each)(void *ctx, const struct
         }
         if (header.nlmsg_type == NLMSG_ERROR)
             return payload_bytes >= sizeof(int) ? take_error(payload, payload_bytes) : -EBADMSG;
-        if (header.nlmsg_type == SOCK_DIAG_BY_FAMILY) {
+        if (header.nlmsg_type == SOCK_DIAG_BY_FAMILY || header.nlmsg_type == TCPDIAG_GETSOCK) {
             struct cw_sock sock;
             int result = take_socket(&sock, payload, payload_bytes);
             if (!result)

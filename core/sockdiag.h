@@ -25,7 +25,8 @@ struct cw_sock {
 
 /* Writes a dump request for TCP sockets of family whose state is in the set `states` (1u << TCP_CLOSE_WAIT …), with
  * INET_DIAG_INFO; returns its length. local_port 0: all, else only that local port (filtered by the kernel's bytecode
- * where possible; the reader checks again). */
+ * where possible; the reader checks again). family AF_UNSPEC, with local_port 0: both at once, which takes the kernel half of
+ * the time. */
 size_t cw_diag_request(void *buf, uint8_t family, uint32_t states, uint16_t local_port);
 
 /* Reads one datagram of the answer, calling `each` per socket; returns 1 when the dump is complete, 0 if more follows,

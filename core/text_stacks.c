@@ -1,5 +1,6 @@
 /* Text report: the stacks of a group. */
 #include "core/names.h"
+#include "core/outside_words.h"
 #include "core/text.h"
 
 /* "on_readable", "on_readable (inlined)", "libfoo.so+0x12" where no name is known: into the work line. */
@@ -75,7 +76,7 @@ static struct widths frame_widths(const struct cw_report *report, unsigned n)
     return widths;
 }
 
-static void out_frames(struct cw_out *out, const struct cw_report *report, uint32_t stack)
+void cw_text_frames(struct cw_out *out, const struct cw_report *report, uint32_t stack)
 {
     struct cw_report_work *work = report->work;
     unsigned n = cw_frames_shown(report->view, report->in.resolver, stack, work->symbols, work->frames), number = 0;
@@ -101,6 +102,8 @@ static void out_frames(struct cw_out *out, const struct cw_report *report, uint3
         return;
     if (flags & CW_STACK_CALLER_ONLY)
         cw_out_str(out, "    (only the caller is known)\n");
+    else if ((flags & CW_STACK_TRUNCATED) && (report->view->header->flags & CW_HEADER_OUTSIDE))
+        cw_out_str(out, "    (from where it was called further out is not known)\n");
     else if (flags & CW_STACK_TRUNCATED)
         cw_out_str(out, "    (deeper frames were not kept: option depth)\n");
 }
@@ -122,7 +125,7 @@ static void out_stack(struct cw_out *out, const struct cw_report *report, const 
         return;
     }
     cw_out_str(out, " at\n");
-    out_frames(out, report, stack);
+    cw_text_frames(out, report, stack);
 }
 
 void cw_text_stacks(struct cw_out *out, const struct cw_report *report, const struct cw_group *group)
@@ -130,7 +133,9 @@ void cw_text_stacks(struct cw_out *out, const struct cw_report *report, const st
     const struct cw_conn *oldest = cw_report_conn(report, &report->items[group->first]);
     const uint64_t *frames = NULL;
 
-    if (oldest->origin == CW_ORIGIN_QUEUED) {
+    if (cw_is_outside(report->view)) {
+        return; /* no stack of its past is known; its threads stand apart */
+    } else if (oldest->origin == CW_ORIGIN_QUEUED) {
         out_stack(out, report, "in the queue of the listener set up", oldest->open_call, group->origin_stack);
     } else if (cw_view_stack(report->view, group->origin_stack, &frames, NULL)) {
         out_stack(out, report, "allocated", oldest->open_call, group->origin_stack);
@@ -143,7 +148,7 @@ void cw_text_stacks(struct cw_out *out, const struct cw_report *report, const st
         cw_out_str(out, "  ");
         cw_evidence_out_decided(out, group->diagnosis, group->deciding_call);
         cw_out_char(out, '\n');
-        out_frames(out, report, group->deciding_stack);
+        cw_text_frames(out, report, group->deciding_stack);
     }
     if (group->section == CW_REPORT_CLOSED_LATE)
         out_stack(out, report, "closed at last", cw_report_conn(report, &report->items[group->first])->close_call,

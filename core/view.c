@@ -42,7 +42,10 @@ const struct cw_thread *cw_view_thread(const struct cw_view *view, uint32_t refe
 
 const char *cw_view_string(const struct cw_view *view, uint32_t id)
 {
-    if (!id || id >= view->n_strings || !memchr(view->strings + id, 0, view->n_strings - id))
+    if (!id || id >= view->n_strings)
+        return "";
+    size_t room = view->n_strings - id < CW_STRING_MAX ? view->n_strings - id : CW_STRING_MAX;
+    if (!memchr(view->strings + id, 0, room))
         return "";
     return view->strings + id;
 }

@@ -42,7 +42,10 @@ const struct cw_module *cw_view_module(const struct cw_view *view, uint32_t inde
 /* The thread that a reference names, or NULL if unknown or its record was given to another thread since. */
 const struct cw_thread *cw_view_thread(const struct cw_view *view, uint32_t reference);
 
-/* The string, "" where the id is out of range or no NUL follows it in the section. */
+/* No string is longer, its NUL included: paths of files, labels. */
+#define CW_STRING_MAX 4096u
+
+/* The string, "" where the id is out of range or no NUL follows it soon enough. */
 const char *cw_view_string(const struct cw_view *view, uint32_t id);
 
 /* Frames of a stack, innermost first: returns how many (0 for an unknown id), *ret_frames points into the section,

@@ -121,6 +121,8 @@ enum cw_conn_flag {
     CW_CONN_SETTLING = 1u << 20,      /* its FIN came after the end began or after the last listener was closed */
     CW_CONN_LAST_WAS_OUT = 1u << 21,  /* the last transfer was a write: a read now is a turn */
     CW_CONN_SHARED = 1u << 22,        /* more than one thread has read or written it */
+    CW_CONN_ELSEWHERE = 1u << 23,     /* in the tool's private copy only: the record of another process of the same report
+                                         stands for this socket */
 };
 
 /* One TCP (or MPTCP) socket: four cache lines. The first two are written on reads, writes and waits, the third when it
@@ -336,7 +338,10 @@ enum cw_header_flag {
     CW_HEADER_OFF = 1u << 3,       /* the recorder has switched itself off: off_reason says why */
     CW_HEADER_FORKED = 1u << 4,    /* begun by a forked child */
     CW_HEADER_NO_NETLINK = 1u << 5, /* a check could not use sock_diag (netlink_errno) */
-    CW_HEADER_NO_FDS = 1u << 6      /* not one fd was to be had for the last check: the reporter has to ask in our place */
+    CW_HEADER_NO_FDS = 1u << 6,     /* not one fd was to be had for the last check: the reporter has to ask in our place */
+    CW_HEADER_SAVED = 1u << 7,      /* a copy that the tool has taken of a running process: it speaks of the moment truth_ms */
+    CW_HEADER_OUTSIDE = 1u << 8,    /* no recorder was in the process: the tool has made this from /proc and sock_diag */
+    CW_HEADER_RUN_GONE = 1u << 9    /* set by the tool: the `cwguard run` that would have taken this in has ended before the process */
 };
 
 struct cw_ledger {

@@ -198,6 +198,30 @@ struct end {
     const struct cw_interrupted *at; /* of this thread, NULL unless a signal has interrupted it */
 };
 
+/* Gets it out, and the ledger away. failed: the kernel could not be asked; then whoever can, may look at the ledger. */
+static void report(const struct findings *found, bool something, bool failed)
+{
+    struct cw_ledger *header = CW_P->view.header;
+    int out_fd = cw_stderr_fd();
+    bool needed = something || (failed && found->close_wait);
+    if (cw_left_to_run()) {
+        /* It takes the file in and removes it; if it is no more, nobody else need look at one without findings. */
+        if (!needed && cw_run_is_gone())
+            cw_ledger_remove();
+        else if (!needed)
+            CW_OR(header->flags, CW_HEADER_REPORTED);
+    } else if (!needed) {
+        if (!failed)
+            say_clean(found);
+        cw_ledger_remove();
+    } else if (something && (out_fd >= 0 || cw_static.options.log_path[0])) {
+        if (cw_reporter_run(out_fd, cw_kernel_may(CW_MAY_CLONE))) {
+            CW_OR(header->flags, CW_HEADER_REPORTED);
+            cw_ledger_remove();
+        }
+    }
+}
+
 static void do_end(void *arg)
 {
     const struct end *end = arg;
@@ -226,21 +250,7 @@ static void do_end(void *arg)
         errno = saved;
         return;
     }
-    bool something = something_found(&found) || no_fds;
-    int out_fd = cw_stderr_fd();
-    if (!something && !failed) {
-        say_clean(&found);
-        cw_ledger_remove();
-    } else if (!something) {
-        /* The kernel could not be asked: whoever can, may look at the ledger. */
-        if (!found.close_wait)
-            cw_ledger_remove();
-    } else if (out_fd >= 0 || cw_static.options.log_path[0]) {
-        if (cw_reporter_run(out_fd, cw_kernel_may(CW_MAY_CLONE))) {
-            CW_OR(header->flags, CW_HEADER_REPORTED);
-            cw_ledger_remove();
-        }
-    }
+    report(&found, something_found(&found) || no_fds, failed != 0);
     CW_SET(CW_P->ended, 1);
     errno = saved;
 }
@@ -276,13 +286,31 @@ void cw_end_signal(int sig, const void *ucontext)
     cw_own_stack_call(do_end, &end);
 }
 
+/* Whether the next program gets a socket of this one. */
+static bool sockets_survive(void)
+{
+    uint32_t n = CW_GET(CW_P->view.header->sections[CW_SECTION_SLOTS].used), ready = CW_GET(CW_P->slots_ready);
+    if (!CW_P->path_known || !cw_kernel_may(CW_MAY_FILES))
+        return false;
+    for (uint32_t fd = 0; fd < n && fd < ready; fd++) {
+        if (CW_SLOT_KIND(CW_GET(CW_P->view.slots[fd])) != CW_SLOT_CONN)
+            continue;
+        long flags = cw_sys(SYS_fcntl, fd, F_GETFD, 0L);
+        if (flags >= 0 && !(flags & FD_CLOEXEC))
+            return true;
+    }
+    return false;
+}
+
 void cw_end_exec_begin(const char *path)
 {
     if (!CW_GET(CW_P->live) || cw_vforked())
         return;
     struct cw_ledger *header = CW_P->view.header;
     bool fails = path && cw_kernel_may(CW_MAY_FILES) && cw_sys(SYS_faccessat, AT_FDCWD, path, X_OK) != 0;
-    if (!fails)
+    if (!fails && ((cw_left_to_run() && !cw_run_is_gone()) || sockets_survive()))
+        CW_OR(header->flags, CW_HEADER_REPORTED); /* nobody need ask for it by itself */
+    else if (!fails)
         cw_ledger_remove();
     CW_SET(header->end_ms, cw_now_ms());
     CW_SET(header->ended, CW_ENDED_EXEC);
@@ -293,6 +321,7 @@ void cw_end_exec_failed(void)
     if (!CW_GET(CW_P->live) || cw_vforked())
         return;
     struct cw_ledger *header = CW_P->view.header;
+    CW_AND(header->flags, ~(uint32_t)CW_HEADER_REPORTED);
     CW_SET(header->ended, CW_ENDED_RUNNING);
     CW_SET(header->end_ms, 0);
 }

@@ -315,7 +315,7 @@ void cw_fork_adopt(void)
         n_conns = view->n_conns;
     view->header->start_mono_ns = parent->header->start_mono_ns; /* times in records stay comparable */
     view->header->start_real_ns = parent->header->start_real_ns;
-    view->header->flags |= CW_HEADER_FORKED;
+    view->header->flags |= CW_HEADER_FORKED | (CW_GET(parent->header->flags) & CW_HEADER_RUN_GONE);
     view->header->fork_stack = copy ? copy->stack : 0;
     view->header->fork_ms = copy ? copy->ms : 0;
     adopt_tables(parent);

@@ -70,6 +70,24 @@ int cw_ledger_open_again(void)
     return copy_to_memfd();
 }
 
+/* What this process has left before an exec, for the report that is now out. */
+static void remove_earlier(void)
+{
+    const struct cw_ledger *header = CW_P->view.header;
+    const struct cw_identity self = {.pid_ns = header->pid_ns, .start_ticks = header->start_ticks, .pid = header->pid};
+    char dir[sizeof CW_P->ledger_path];
+    strcpy(dir, CW_P->ledger_path);
+    char *slash = strrchr(dir, '/');
+    if (!slash)
+        return;
+    *slash = 0;
+    int dirfd = cw_fd_open(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+    if (dirfd < 0)
+        return;
+    cw_ledger_remove_earlier(dirfd, &self, slash + 1);
+    cw_sys(SYS_close, dirfd);
+}
+
 void cw_ledger_remove(void)
 {
     struct stat st;
@@ -77,6 +95,9 @@ void cw_ledger_remove(void)
         return;
     if (cw_sys(SYS_newfstatat, AT_FDCWD, CW_P->ledger_path, &st, AT_SYMLINK_NOFOLLOW) == 0 && is_ours(&st))
         cw_sys(SYS_unlinkat, AT_FDCWD, CW_P->ledger_path, 0);
+    if (CW_P->earlier)
+        remove_earlier();
+    CW_P->earlier = 0;
     CW_P->path_known = 0;
 }
 

@@ -28,9 +28,9 @@
 /* A program under RLIMIT_AS gives up at most this part of its address space. */
 #define ADDRESS_SPACE_PART 32u
 
-/* What a report takes: see cw_report_scratch_bytes. */
+/* What a report and its document take: see cw_report_scratch_bytes, preload/self_report.c. */
 #define SPARE_MIN_BYTES (UINT64_C(512) << 10)
-#define SPARE_PER_CONN_BYTES 128u
+#define SPARE_PER_CONN_BYTES 256u /* half of it for the document */
 
 /* What this process knows of its mapping. Not in the ledger: that is a file others might write to. In a forked child it
  * still tells of the parent's until the child creates its own. */
@@ -174,8 +174,9 @@ static int create_in(const char *dir, uint32_t fd_limit, const struct cw_identit
         return dirfd;
     /* It looks at every file there: of a server's children, one for each connection, only some do it. */
     bool child = cw_static.last_view.header != NULL;
+    CW_P->earlier = 0;
     if ((cw_static.may & CW_MAY_READLINK) && (!child || self->pid % 32 == 0))
-        cw_ledger_prune(dirfd, self);
+        CW_P->earlier = cw_ledger_prune(dirfd, self);
     int fd = cw_place_create_file(dirfd, dir, self);
     cw_sys(SYS_close, dirfd);
     if (fd < 0)

@@ -30,8 +30,8 @@ int cw_ledger_open_again(void);
 /* Removes the file (not the mapping), if path and inode still agree. */
 void cw_ledger_remove(void);
 
-/* Removes this user's dead ledgers, oldest first, until they take at most 64 MiB and a quarter of the file system.
- * Called once by cw_ledger_create; a ledger is dead when its pid, in this pid namespace, is gone or has another start
- * time. */
+/* Removes this user's dead ledgers, reported ones and then the oldest first, until they take at most 64 MiB and a
+ * quarter of the file system. Called once by cw_ledger_create; a ledger is dead when its pid, in this pid namespace, is
+ * gone or has another start time. */
 
 #endif

@@ -73,8 +73,11 @@ int cw_place_create_file(int dirfd, const char *dir, const struct cw_identity *s
 #define CW_PRUNE_MAX_BYTES (UINT64_C(64) << 20)
 
 /* See cw_ledger_create. dirfd is the ledger directory; `self` names the caller, whose own earlier images (before an
- * exec) count as dead. */
-void cw_ledger_prune(int dirfd, const struct cw_identity *self);
+ * exec) count as dead. Returns whether it has seen one of those. */
+bool cw_ledger_prune(int dirfd, const struct cw_identity *self);
+
+/* Removes the ledgers of earlier images of `self`, beside the one of this name. */
+void cw_ledger_remove_earlier(int dirfd, const struct cw_identity *self, const char *name);
 
 /* --- looking at the ledger --- */
 

@@ -1,4 +1,5 @@
-/* Dead ledgers: processes that were killed leave theirs behind for `cwguard report --dead`; the oldest have to go. */
+/* Dead ledgers: processes that were killed leave theirs behind for `cwguard report --dead`; those reported and the
+ * oldest have to go. */
 #define _GNU_SOURCE
 #include "preload/ledger_parts.h"
 #include "preload/sys.h"
@@ -6,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -27,12 +29,14 @@ struct file {
     uint64_t modified_ns;
     uint64_t bytes;
     struct cw_identity of;
+    bool reported; /* known of dead ones only */
     char name[NAME_BYTES];
 };
 
 /* Kept off the stack: hooks run on small ones too. */
 struct work {
     unsigned count;
+    bool earlier; /* one of our own is among them */
     struct file files[MAX_FILES];
     char entries[16384];
 };
@@ -65,12 +69,22 @@ static bool parse_name(const char *name, struct cw_identity *ret)
     return digits > 0 && !strcmp(at + digits, ".cwg");
 }
 
+static bool is_same(const struct cw_identity *a, const struct cw_identity *b)
+{
+    return a->pid == b->pid && a->start_ticks == b->start_ticks && a->pid_ns == b->pid_ns && a->pid_ns != 0;
+}
+
 static void add_file(struct work *work, int dirfd, const char *name, const struct cw_identity *self)
 {
-    struct file *file = &work->files[work->count];
+    struct cw_identity of;
     struct stat st;
-    if (work->count == MAX_FILES || strlen(name) >= NAME_BYTES || !parse_name(name, &file->of))
+    if (strlen(name) >= NAME_BYTES || !parse_name(name, &of))
         return;
+    work->earlier |= is_same(&of, self);
+    if (work->count == MAX_FILES)
+        return;
+    struct file *file = &work->files[work->count];
+    file->of = of;
     /* A pid of another namespace says nothing here, nor does any if ours is unknown. */
     if (file->of.pid_ns == 0 || file->of.pid_ns != self->pid_ns)
         return;
@@ -115,13 +129,34 @@ static bool is_dead(const struct cw_identity *of, const struct cw_identity *self
     return ticks != 0 && ticks != of->start_ticks;
 }
 
-/* Oldest first; a heap costs more code than 256 entries are worth. */
-static void sort_by_age(struct work *work)
+/* Whether a complete report is out, or there was nothing to report: nobody will ask for it. */
+static bool is_reported(int dirfd, const char *name)
+{
+    unsigned char head[offsetof(struct cw_ledger, flags) + sizeof(uint32_t)];
+    uint32_t version, flags;
+    long fd = cw_sys(SYS_openat, dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    long n = cw_sys(SYS_read, fd, head, sizeof head);
+    cw_sys(SYS_close, fd);
+    memcpy(&version, head + offsetof(struct cw_ledger, version), sizeof version);
+    memcpy(&flags, head + offsetof(struct cw_ledger, flags), sizeof flags);
+    return n == (long)sizeof head && !memcmp(head, CW_LEDGER_MAGIC, sizeof CW_LEDGER_MAGIC - 1) &&
+           version == CW_LEDGER_VERSION && (flags & CW_HEADER_REPORTED);
+}
+
+static bool goes_before(const struct file *a, const struct file *b)
+{
+    return a->reported != b->reported ? a->reported : a->modified_ns < b->modified_ns;
+}
+
+/* Reported ones first, then the oldest; a heap costs more code than 256 entries are worth. */
+static void sort_by_worth(struct work *work)
 {
     for (unsigned i = 1; i < work->count; i++) {
         struct file file = work->files[i];
         unsigned at = i;
-        for (; at && work->files[at - 1].modified_ns > file.modified_ns; at--)
+        for (; at && goes_before(&file, &work->files[at - 1]); at--)
             work->files[at] = work->files[at - 1];
         work->files[at] = file;
     }
@@ -135,12 +170,16 @@ static uint64_t total_bytes(const struct work *work)
     return total;
 }
 
-static void keep_dead_only(struct work *work, const struct cw_identity *self)
+static void keep_dead_only(struct work *work, int dirfd, const struct cw_identity *self)
 {
     unsigned dead = 0;
-    for (unsigned i = 0; i < work->count; i++)
-        if (is_dead(&work->files[i].of, self))
-            work->files[dead++] = work->files[i];
+    for (unsigned i = 0; i < work->count; i++) {
+        if (!is_dead(&work->files[i].of, self))
+            continue;
+        work->files[dead] = work->files[i];
+        work->files[dead].reported = is_reported(dirfd, work->files[dead].name);
+        dead++;
+    }
     work->count = dead;
 }
 
@@ -154,8 +193,8 @@ static void prune(struct work *work, int dirfd, const struct cw_identity *self)
     read_dir(work, dirfd, self);
     if (total_bytes(work) <= limit)
         return; /* the common case, without asking who lives */
-    keep_dead_only(work, self);
-    sort_by_age(work);
+    keep_dead_only(work, dirfd, self);
+    sort_by_worth(work);
     uint64_t total = total_bytes(work);
     for (unsigned i = 0; i < work->count && total > limit; i++) {
         cw_sys(SYS_unlinkat, dirfd, work->files[i].name, 0);
@@ -163,11 +202,31 @@ static void prune(struct work *work, int dirfd, const struct cw_identity *self)
     }
 }
 
-void cw_ledger_prune(int dirfd, const struct cw_identity *self)
+static struct work *map_work(void)
 {
     long ret = cw_sys(SYS_mmap, 0L, sizeof(struct work), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L);
-    if (ret < 0 && ret > -4096)
+    return ret < 0 && ret > -4096 ? NULL : (struct work *)ret;
+}
+
+bool cw_ledger_prune(int dirfd, const struct cw_identity *self)
+{
+    struct work *work = map_work();
+    if (!work)
+        return false;
+    prune(work, dirfd, self);
+    bool earlier = work->earlier;
+    cw_sys(SYS_munmap, work, sizeof *work);
+    return earlier;
+}
+
+void cw_ledger_remove_earlier(int dirfd, const struct cw_identity *self, const char *name)
+{
+    struct work *work = map_work();
+    if (!work)
         return;
-    prune((struct work *)ret, dirfd, self);
-    cw_sys(SYS_munmap, ret, sizeof(struct work));
+    read_dir(work, dirfd, self);
+    for (unsigned i = 0; i < work->count; i++)
+        if (is_same(&work->files[i].of, self) && strcmp(work->files[i].name, name) != 0)
+            cw_sys(SYS_unlinkat, dirfd, work->files[i].name, 0);
+    cw_sys(SYS_munmap, work, sizeof *work);
 }

@@ -3,8 +3,8 @@
 #include "preload/live.h"
 
 #include "core/diagnose.h"
-#include "core/evidence.h"
 #include "core/frames.h"
+#include "core/live_text.h"
 #include "core/out.h"
 #include "preload/clock.h"
 #include "preload/kernel.h"
@@ -51,6 +51,11 @@ int cw_stderr_fd(void)
     bool same =
         cw_static.start_fd2_known && st.st_dev == cw_static.start_fd2_dev && st.st_ino == cw_static.start_fd2_ino;
     return same || CW_GET(cw_static.fd2_replaced) ? 2 : -1;
+}
+
+static bool wanted(void)
+{
+    return cw_static.options.live && !cw_left_to_run();
 }
 
 /* Whether this minute has room for one more line. */
@@ -128,25 +133,6 @@ static void end_line(struct work *work)
     cw_sys(SYS_munmap, work, sizeof *work);
 }
 
-/* "accept_client (server+0x1a2f)": the top frame worth showing. */
-static void top_frame(struct work *work, uint32_t stack)
-{
-    const struct cw_view *view = &CW_P->view;
-    unsigned n = stack ? cw_frames_shown(view, &work->resolver, stack, work->symbols, work->frames) : 0;
-    if (n == 0) {
-        cw_out_str(&work->out, "an unknown place");
-        return;
-    }
-    bool named = cw_frame_symbols(view, &work->resolver, work->frames[0], work->symbols) && work->symbols[0].function;
-    if (named) {
-        cw_out_safe(&work->out, work->symbols[0].function);
-        cw_out_str(&work->out, " (");
-    }
-    cw_frame_place(&work->out, view, work->frames[0]);
-    if (named)
-        cw_out_char(&work->out, ')');
-}
-
 static uint64_t path_key(const struct cw_conn *conn, enum cw_diagnosis_id diagnosis, uint32_t deciding)
 {
     uint64_t key = cw_hash_bytes(CW_HASH_START, &diagnosis, sizeof diagnosis);
@@ -187,23 +173,19 @@ static void say_leak(const struct cw_conn *conn, enum cw_diagnosis_id diagnosis,
     struct work *work = begin_line();
     if (!work)
         return;
-    struct cw_out *out = &work->out;
-    cw_out_count(out, count);
-    cw_out_str(out,
-               count == 1 ? " socket left in CLOSE_WAIT for more than " : " sockets left in CLOSE_WAIT for more than ");
-    cw_out_duration(out, cw_static.options.grace_ms);
-    cw_out_str(out, " [");
-    cw_out_str(out, cw_diagnoses[diagnosis].id);
-    cw_out_str(out, "], opened at ");
-    top_frame(work, conn->open_stack);
-    if (decision->stack) {
-        cw_out_str(out, ", ");
-        cw_evidence_out_decided(out, diagnosis, decision->call);
-        cw_out_char(out, ' ');
-        top_frame(work, decision->stack);
-    }
-    cw_out_str(out, "; full report: cwguard report ");
-    cw_out_i64(out, CW_P->pid);
+    const struct cw_live_leak leak = {.view = &CW_P->view,
+                                      .resolver = &work->resolver,
+                                      .symbols = work->symbols,
+                                      .frames = work->frames,
+                                      .count = count,
+                                      .processes = 1,
+                                      .grace_ms = cw_static.options.grace_ms,
+                                      .diagnosis = diagnosis,
+                                      .open_stack = conn->open_stack,
+                                      .deciding_stack = decision->stack,
+                                      .deciding_call = decision->call,
+                                      .pid = CW_P->pid};
+    cw_live_text(&work->out, &leak);
     end_line(work);
 }
 
@@ -219,7 +201,7 @@ static uint32_t n_waiting, waiting_epoch, sets_asked_ms, sets_pause_ms;
 
 void cw_live_leaked(const struct cw_conn *conn)
 {
-    if (!cw_static.options.live)
+    if (!wanted())
         return;
     if (CW_GET(waiting_epoch) != CW_GET(CW_P->epoch)) {
         CW_SET(waiting_epoch, CW_GET(CW_P->epoch));
@@ -352,7 +334,7 @@ void cw_live_announce(uint32_t now_ms)
 void cw_live_closed(const struct cw_conn *conn)
 {
     uint32_t now_ms = cw_now_ms();
-    if (!cw_static.options.live || CW_GET(CW_P->ending))
+    if (!wanted() || CW_GET(CW_P->ending))
         return;
     if (!within_rate(now_ms)) {
         cw_count(CW_COUNTER_lines_dropped);
@@ -361,11 +343,7 @@ void cw_live_closed(const struct cw_conn *conn)
     struct work *work = begin_line();
     if (!work)
         return;
-    cw_out_str(&work->out, "a socket reported as left in CLOSE_WAIT was closed after all, after ");
-    cw_out_duration(&work->out, now_ms - CW_GET(conn->fin_ms));
-    cw_out_str(&work->out, ": fd ");
-    cw_out_i64(&work->out, CW_GET(conn->fd));
-    cw_out_str(&work->out, ", peer ");
-    cw_out_address(&work->out, conn->family, conn->peer, conn->peer_port);
+    cw_live_text_closed(&work->out, now_ms - CW_GET(conn->fin_ms), CW_GET(conn->fd), conn->family, conn->peer,
+                        conn->peer_port);
     end_line(work);
 }

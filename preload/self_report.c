@@ -21,6 +21,8 @@
 struct work {
     struct cw_view view;
     struct cw_report report;
+    const struct cw_report *reports[1];
+    struct cw_document document;
     struct cw_resolver resolver;
     struct cw_out out;
     struct cw_self_output output;
@@ -104,6 +106,17 @@ static void write_how_to_resolve(struct cw_out *out)
     cw_out_flush(out);
 }
 
+/* The report in the first half of the scratch memory, the document in the second: a group takes less there than a group and
+ * its first socket take in the report. */
+static bool build(struct work *work, size_t scratch_bytes, const struct cw_report_input *in)
+{
+    size_t half = (scratch_bytes / 2) & ~(size_t)15;
+
+    work->reports[0] = &work->report;
+    return cw_report_build(&work->report, &work->view, in, work->scratch, half) == 0 &&
+           cw_document_build(&work->document, work->reports, 1, work->scratch + half, scratch_bytes - half) == 0;
+}
+
 static bool render(struct work *work, size_t scratch_bytes, int out_fd, enum cw_self_where where)
 {
     struct cw_report_input in;
@@ -117,15 +130,15 @@ static bool render(struct work *work, size_t scratch_bytes, int out_fd, enum cw_
 
     cw_self_symbols(&work->resolver, work->symbols);
     fill_input(&in, work);
-    if (cw_report_build(&work->report, &work->view, &in, work->scratch, scratch_bytes) != 0)
+    if (!build(work, scratch_bytes, &in))
         return false;
-    if (!cw_report_has_findings(&work->report))
+    if (!cw_document_has_findings(&work->document))
         return true; /* it was the tool that should have found something (CW_HEADER_NO_FDS) */
     if (cw_self_output_begin(&work->output, &work->out, out_fd, &names, where) != 0)
         return false;
     if (format == CW_FORMAT_TEXT)
         write_how_to_resolve(&work->out); /* first: the report's last line is its SUMMARY */
-    int failed = cw_emit(&work->out, &work->report, format);
+    int failed = cw_emit(&work->out, &work->document, format);
     return cw_self_output_end(&work->output, failed) == 0;
 }
 
@@ -144,7 +157,7 @@ static struct work *work_new(size_t *ret_scratch_bytes)
     }
     if (cw_ledger_snapshot(&view) != 0)
         return NULL;
-    *ret_scratch_bytes = cw_report_scratch_bytes(&view);
+    *ret_scratch_bytes = 2 * ((cw_report_scratch_bytes(&view) + 15) & ~(size_t)15);
     struct work *work = cw_spawn_map(sizeof *work + *ret_scratch_bytes);
     if (work)
         work->view = view;

@@ -25,7 +25,8 @@
 #include <sys/auxv.h>
 #include <sys/stat.h>
 
-/* Warnings about options are kept until recording begins: a process without a TCP socket stays silent. */
+/* Warnings about options are kept until recording begins: a process without a TCP socket stays silent. `cwguard run`
+ * has said them already, once for all processes. */
 static char warnings[4][256];
 static unsigned n_warnings;
 
@@ -40,7 +41,7 @@ static void keep_warning(void *ctx, const char *line)
 
 static void say_warnings(void)
 {
-    for (unsigned i = 0; i < n_warnings; i++)
+    for (unsigned i = 0; i < n_warnings && !cw_static.options.run[0]; i++)
         cw_live_say(warnings[i]);
     n_warnings = 0;
 }
@@ -74,7 +75,8 @@ static void say_other_place(void)
     }
 }
 
-/* For a child that another thread forks in the midst of this: the header, without which it looks at nothing, comes last. */
+/* For a child that another thread forks in the midst of this: the header, without which it looks at nothing, comes
+ * last. */
 static void show_view(void)
 {
     struct cw_view view = CW_P->view;
@@ -120,8 +122,8 @@ bool cw_start(void)
         begin();
         errno = saved;
     } else if (nobody != tid) {
-        /* Another thread is at it: 100 µs or so. What it cannot finish in a thousand yields is not worth waiting for; the
-         * socket is then found by the kernel check. */
+        /* Another thread is at it: 100 µs or so. What it cannot finish in a thousand yields is not worth waiting for;
+         * the socket is then found by the kernel check. */
         for (int i = 0; i < 1000 && !CW_GET(CW_P->live) && !CW_GET(CW_P->off); i++)
             cw_sys(SYS_sched_yield);
     }

@@ -38,3 +38,13 @@ bool cw_in_vfork_child(void)
     cw_tls.maybe_vfork &= ~(uint32_t)CW_VFORK_ONCE;
     return false;
 }
+
+bool cw_left_to_run(void)
+{
+    return cw_static.options.run[0] && CW_P->path_known;
+}
+
+bool cw_run_is_gone(void)
+{
+    return CW_GET(CW_P->view.header->flags) & CW_HEADER_RUN_GONE;
+}

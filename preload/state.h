@@ -1,9 +1,9 @@
 /* What the recorder knows of itself: per process, per thread, and constants found once at load.
  *
  * struct cw_process lies on pages that read zero in a forked child (MADV_WIPEONFORK), whichever way it was forked, so
- * one load of `live` tells a hook "this process is not being recorded (yet)". A vfork child shares them with its parent;
- * cw_tls.maybe_vfork marks threads in which a hook must ask getpid. Thread-local memory is at most 128 bytes, so that the
- * library fits into the static TLS surplus when it is loaded late. */
+ * one load of `live` tells a hook "this process is not being recorded (yet)". A vfork child shares them with its
+ * parent; cw_tls.maybe_vfork marks threads in which a hook must ask getpid. Thread-local memory is at most 128 bytes,
+ * so that the library fits into the static TLS surplus when it is loaded late. */
 #ifndef PRELOAD_STATE_H
 #define PRELOAD_STATE_H
 
@@ -36,6 +36,7 @@ struct cw_process {
     uint32_t own_stack;   /* the stack of our own (own_stack.c) is in use */
     uint32_t parent_open; /* 1: in a forked child, the parent's mapping can be read as far as it is used */
     uint32_t peeking;     /* threads of a forked child that are looking at what the parent left (fork.c) */
+    uint32_t earlier;     /* ledgers of this process, of before an exec, lie beside the file */
     int path_known;       /* ledger_path names the file */
     uint64_t ledger_dev, ledger_ino;
     char ledger_path[256];
@@ -89,6 +90,13 @@ extern __thread struct cw_tls cw_tls __attribute__((tls_model("initial-exec"), v
 
 #define CW_P (cw_static.process)
 
+/* Whether `cwguard run` writes this process's live lines and its report: it has named its run in the options, and the
+ * ledger is a file, which outlives the process. */
+bool cw_left_to_run(void);
+
+/* Whether that `cwguard run` has ended, so that nobody removes a ledger without findings. While recording. */
+bool cw_run_is_gone(void);
+
 /* Where a hook was called from. Taken in the hook itself, which keeps a frame pointer. */
 struct cw_site {
     uintptr_t ra;    /* return address into the caller */
@@ -100,14 +108,15 @@ struct cw_site {
                       .ra_at = (uintptr_t)__builtin_frame_address(0) + 8,                                              \
                       .rbp = *(const uintptr_t *)__builtin_frame_address(0)})
 
-/* Whose process a thread may be in. A child that shares our memory, but whose parent does not sleep, shares this word as well,
- * for as long as it likes: then every hook asks, for ever. */
+/* Whose process a thread may be in. A child that shares our memory, but whose parent does not sleep, shares this word
+ * as well, for as long as it likes: then every hook asks, for ever. */
 enum cw_maybe_vfork { CW_VFORK_ONCE = 1, CW_VFORK_ALWAYS = 2 };
 
 /* Before a clone with these flags. */
 void cw_vfork_expect(unsigned long flags);
 
-/* Whether this is a vfork child: it shares our memory, and nothing may change there. Free unless the thread called vfork. */
+/* Whether this is a vfork child: it shares our memory, and nothing may change there. Free unless the thread called
+ * vfork. */
 bool cw_in_vfork_child(void);
 static inline bool cw_vforked(void)
 {

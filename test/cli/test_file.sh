@@ -37,6 +37,13 @@ check "never swept: said" says err "before its sockets were checked"
 run "$tool" report new.cwg
 check "a newer ledger" is "$rc" 2
 check "a newer ledger: said" says err "newer than this tool"
+# Kept from the last commit that wrote it.
+python3 -c 'import bz2, sys; sys.stdout.buffer.write(bz2.decompress(open(sys.argv[1], "rb").read()))' \
+    "$root/test/cli/ledger-v1.cwg.bz2" >old.cwg
+run "$tool" report old.cwg
+check "a ledger of version 1" is "$rc" 2
+check "a ledger of version 1: said" says err "old.cwg is of version 1, older than this tool"
+check "a ledger of version 1: nothing else" is "$(wc -c <out)$(wc -l <err)" 01
 head -c 5000 a.cwg >cut.cwg
 run "$tool" report cut.cwg
 check "cut in the header's end" is "$rc" 0

@@ -108,14 +108,14 @@ ns=$(stat -L -c %i /proc/self/ns/pid)
 touch "dir/notes.cwg" "dir/$ns.1.2.xyz.cwg" "dir/$ns.4194999.5.ab.cwg.tmp"
 run "$tool" report --ledger-dir=dir --dead
 check "--dead" is "$rc" 0
-check "dead and not reported; this shell's pid with another start time: 2 reports" is "$(grep -c '^SUMMARY' out)" 2
+check "dead and not reported; this shell's pid with another start time: 2 processes" says out ", 2 processes (pids "
 check "an ended one is not called killed" says out "ended by"
 check "the reported one is left out" says_not out 4194998
 check "the other namespace's is left out" says_not out 4194997
 echo nonsense >"dir/$ns.4194996.5.ab.cwg"
 run "$tool" report --ledger-dir=dir --dead
 check "a broken ledger among them" is "$rc" 2
-check "the others are still shown" is "$(grep -c '^SUMMARY' out)" 2
+check "the others are still shown" says out ", 2 processes (pids "
 rm dir/*
 run "$tool" report --ledger-dir=dir --dead
 check "none: said" says err "no ended process has left a ledger in dir"
@@ -134,7 +134,7 @@ if [ "$(id -u)" = 0 ]; then
     check "the default directory of a user" says out "SUMMARY: cwguard: 1 socket "
     mv "$ledger" $foreign
     run "$tool" report --grace=0 "$pid"
-    check "a directory that is not its user's is not trusted" is "$rc" 2
+    check "a directory that is not its user's is not trusted" says err "was not started under libcwguard.so"
     stop
     check "it ends by itself" is "$?" 0
 else

@@ -582,10 +582,11 @@ static void check_prune(void *arg)
     HARNESS_CHECK(is_there(reused) && is_there(before_exec)); /* dead as well, but 60 MiB may stay */
     HARNESS_CHECK(is_there(alive) && is_there(elsewhere) && is_there("notes.txt") && is_there("1.2.3.x.cwg"));
 
-    make_dead(oldest, 30, 650);
+    make_dead(oldest, 50, 650);
     cw_ledger_remove();
+    HARNESS_CHECK(!is_there(before_exec)); /* it was kept for the report of the same process */
     HARNESS_CHECK(harness_create() == 0);
-    HARNESS_CHECK(!is_there(reused) && !is_there(oldest) && is_there(before_exec) && is_there(newest));
+    HARNESS_CHECK(!is_there(reused) && !is_there(oldest) && is_there(newest) && is_there(alive));
 }
 
 static void check_prune_quarter(void *arg)
@@ -601,6 +602,32 @@ static void check_prune_quarter(void *arg)
     make_dead(old, 3, 100);
     make_dead(new, 2, 50);
     HARNESS_CHECK(harness_create() == 0 && !is_anonymous() && !is_there(old) && is_there(new));
+}
+
+/* A younger one that nobody will ask for goes before an older one that holds evidence. */
+static void check_prune_reported(void *arg)
+{
+    static struct cw_ledger header = {.version = CW_LEDGER_VERSION, .flags = CW_HEADER_READY | CW_HEADER_REPORTED};
+    char reported[96], older[96], path[512];
+    struct cw_identity self;
+    (void)arg;
+    cw_identity_of_self(&self);
+    int gone = dead_pid();
+    snprintf(reported, sizeof reported, "%lu.%d.1.a.cwg", (unsigned long)self.pid_ns, gone);
+    snprintf(older, sizeof older, "%lu.%d.1.b.cwg", (unsigned long)self.pid_ns, gone);
+    make_dead(older, 40, 900);
+    make_dead(reported, 40, 500);
+    memcpy(header.magic, CW_LEDGER_MAGIC, sizeof header.magic);
+    snprintf(path, sizeof path, "%s/%s", cw_static.options.ledger_dir, reported);
+    int fd = open(path, O_WRONLY);
+    HARNESS_CHECK(fd >= 0 && write(fd, &header, sizeof header) == (ssize_t)sizeof header && close(fd) == 0);
+    HARNESS_CHECK(harness_create() == 0 && !is_there(reported) && is_there(older));
+}
+
+static void prune_reported(void **state)
+{
+    (void)state;
+    in_child(check_prune_reported);
 }
 
 static void prune(void **state)
@@ -760,6 +787,7 @@ int main(void)
         CW_TEST(filter_without_files),
         CW_TEST(prune),
         CW_TEST(prune_quarter),
+        CW_TEST(prune_reported),
         CW_TEST(prune_many),
         CW_TEST(open_again),
         CW_TEST(snapshot),

@@ -308,6 +308,47 @@ def check_snapshot(what, report, child, server, by_ss):
             raise Failure(f'{what}: evidence of the parent {parents}, expected {server}')
 
 
+# --- a program that the library cannot be loaded into ---
+
+def go_outside(*flags):
+    """A Go server, static: without the shim in it cwguard report says what can be known from outside. flags: of go build."""
+    def program(session, ending):
+        env = dict(os.environ, CGO_ENABLED='0', GOCACHE=f'{session.build}/real/go-cache')
+        subprocess.run(['go', 'build', *flags, '-o', f'{session.work}/leak', f'{HERE}/leak.go'], env=env, check=True,
+                       timeout=300)
+        session.start([f'{session.work}/leak', 'spin'])
+        pid = int(session.line())
+        wait_until('3 sockets in CLOSE_WAIT', lambda: len(own_rows([pid])) == 3)
+        if session.shim:
+            check_go(json.loads(subprocess.run([f'{session.build}/cwguard', 'report', str(pid), '--format=json', '--grace=0'],
+                                               capture_output=True, text=True, timeout=60, check=True).stdout), pid)
+        session.end(ending)
+    return program
+
+
+def check_go(report, pid):
+    by_ss = own_rows([pid])
+    found = {(c['local'], c['peer']) for group in report['leaks'] for c in group['connections'] if c['fd'] is not None}
+    if {plain_pair(pair) for pair in found} != {plain_pair(pair) for pair in by_ss}:
+        raise Failure(f'listed {sorted(found)}, by ss {sorted(by_ss)}')
+    counts = {}
+    for group in report['leaks']:
+        counts[group['diagnosis']] = counts.get(group['diagnosis'], 0) + group['count']
+    if counts != {'untracked': 3, 'never-accepted': 2}:
+        raise Failure(f'found {counts}')
+    stacks = [[frame['function'] for frame in thread['frames'] or ()] for thread in report['threads']]
+    for wanted in (['main.spin', 'runtime.goexit'], ['runtime.usleep', 'runtime.sysmon', 'runtime.mstart1']):
+        if not any(stack[:len(wanted)] == wanted for stack in stacks):
+            raise Failure(f'{wanted} is nowhere in {stacks}')
+    if any(not stack or not all(stack) for stack in stacks):
+        raise Failure(f'frames without a name: {stacks}')
+    (spinning,) = [t['frames'][0] for t in report['threads'] if t['frames'][0]['function'] == 'main.spin']
+    with open(f'{HERE}/leak.go', encoding='utf-8') as source:
+        text = source.read().splitlines()[spinning['line'] - 1]
+    if not spinning['file'].endswith('leak.go') or 'i' not in text:
+        raise Failure(f'main.spin is said to be at {spinning["file"]}:{spinning["line"]}: {text}')
+
+
 PROGRAMS = [
     ('nginx.quit', nginx, signal.SIGQUIT, ('nginx', 'wrk', 'curl')),
     ('nginx.term', nginx, signal.SIGTERM, ('nginx', 'wrk', 'curl')),
@@ -328,4 +369,6 @@ PROGRAMS = [
     ('idle.java-pool', idle_runtime('abandoned', 'java', '{here}/Pool.java', str(IDLE_CLIENTS)), signal.SIGTERM,
      ('java',)),
     ('redis.snapshot', redis_snapshot, signal.SIGTERM, ('redis-server',)),
+    ('go.outside', go_outside(), signal.SIGTERM, ('go',)),
+    ('go.outside-stripped', go_outside('-ldflags=-s -w'), signal.SIGTERM, ('go',)),
 ]

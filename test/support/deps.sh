@@ -14,14 +14,14 @@ add_if_missing() {
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     # Another distribution: its package names differ, so what counts is whether the headers are there.
-    if printf '#include <%s>\n' libunwind.h elfutils/libdwfl.h libiberty/demangle.h stdarg.h setjmp.h stdint.h stddef.h |
+    if printf '#include <%s>\n' libunwind.h elfutils/libdwfl.h libiberty/demangle.h sodium.h stdarg.h setjmp.h stdint.h stddef.h |
         cc -E - >/dev/null 2>&1 && printf '#include <%s>\n' stdarg.h stdint.h stddef.h setjmp.h cmocka.h |
         cc -E - >/dev/null 2>&1; then
         exit 0
     fi
     echo "This is not Debian or Ubuntu. Install what these Debian packages hold, then repeat with NO_DEPS=1:" >&2
     if command -v dnf >/dev/null; then
-        echo "  sudo dnf install -y gcc gcc-c++ make libunwind-devel elfutils-devel binutils-devel libcmocka-devel iproute python3" >&2
+        echo "  sudo dnf install -y gcc gcc-c++ make libunwind-devel elfutils-devel binutils-devel libsodium-devel libcmocka-devel iproute python3" >&2
     else
         echo "  $*" >&2
     fi

@@ -9,6 +9,8 @@
  *     paths=1      over so many call paths
  *     module=FILE  file: stacks lie all over the code of this ELF file instead of in our own functions
  *     frame=FILE:HEX  file: the one frame of the end-of-stream stack; HEX is a return address in FILE (empty: JIT code)
+ *     label=TEXT   of the connections
+ *     host=TEXT command=WORD,WORD…  of the process
  *     pid= start= ns= ended=running|exit|signal truth=none|sweep|kernel flags=N options=TEXT version=N */
 #define _GNU_SOURCE
 #include "include/cwguard_ledger.h"
@@ -50,7 +52,7 @@ static struct {
     struct cw_ledger header;
     void *memory[CW_SECTION_COUNT];
     uint32_t sockets, unseen, paths;
-    const char *module_file, *frame_file;
+    const char *module_file, *frame_file, *label;
     uint64_t frame_address;
 } L = {.sockets = 3, .paths = 1};
 
@@ -285,6 +287,7 @@ static void add_made_up(uint32_t open_stack, uint32_t eof_stack)
 {
     uint64_t low = 0, high = 0, frame;
     uint32_t *stacks = calloc(L.paths, sizeof *stacks), module;
+    uint32_t label = L.label ? add_string(L.label) : 0;
 
     if (L.frame_file) {
         module = *L.frame_file ? add_file(L.frame_file, &low, &high) : 0;
@@ -305,6 +308,7 @@ static void add_made_up(uint32_t open_stack, uint32_t eof_stack)
         conn->local_port = 8080;
         conn->peer_port = (uint16_t)(20000 + i);
         conn->inode = 100000 + i;
+        conn->label = label;
         conn->k_ms = 90000;
         conn->k_state = TCP_CLOSE_WAIT;
         conn->k_flags = CW_K_QUEUES;
@@ -488,7 +492,15 @@ static void set(const char *pair)
         h->flags = (uint32_t)number;
     else if (IS("version"))
         h->version = (uint32_t)number;
-    else if (IS("options"))
+    else if (IS("label"))
+        L.label = value;
+    else if (IS("host"))
+        snprintf(h->host, sizeof h->host, "%s", value);
+    else if (IS("command")) {
+        snprintf(h->command, sizeof h->command - 1, "%s", value);
+        for (size_t i = 0; i < sizeof h->command; i++)
+            h->command[i] = (char)(h->command[i] == ',' ? 0 : h->command[i]);
+    } else if (IS("options"))
         snprintf(h->options, sizeof h->options, "%s", value);
     else
         errx(1, "unknown option %s", pair);

@@ -224,6 +224,19 @@ void fixture_close_wait(struct cw_conn *conn, uint32_t now_ms, uint32_t fin_age_
     conn->k_last_data_sent = sent_age_ms;
 }
 
+int fixture_emit(struct cw_out *out, const struct cw_report *const *reports, uint32_t n, enum cw_format format)
+{
+    size_t bytes = cw_document_scratch_bytes(reports, n);
+    void *scratch = zeroed(1, bytes + 1);
+    struct cw_document document;
+
+    int result = cw_document_build(&document, reports, n, scratch, bytes);
+    if (!result)
+        result = cw_emit(out, &document, format);
+    free(scratch);
+    return result;
+}
+
 static int text_write(void *ctx, const void *bytes, size_t n)
 {
     struct fixture_text *text = ctx;

@@ -3,6 +3,7 @@
 #ifndef TEST_UNIT_FIXTURE_H
 #define TEST_UNIT_FIXTURE_H
 
+#include "core/emit.h"
 #include "core/out.h"
 #include "core/resolve.h"
 #include "core/view.h"
@@ -54,6 +55,9 @@ struct cw_conn *fixture_listener(struct fixture *fixture, uint32_t open_ms);
 
 /* What the kernel said of it at now_ms: CLOSE_WAIT, FIN fin_age_ms ago, last data sent sent_age_ms ago, Recv-Q 1. */
 void fixture_close_wait(struct cw_conn *conn, uint32_t now_ms, uint32_t fin_age_ms, uint32_t sent_age_ms);
+
+/* Writes a document of these reports, and flushes: what cw_emit returns. */
+int fixture_emit(struct cw_out *out, const struct cw_report *const *reports, uint32_t n, enum cw_format format);
 
 /* Text that was written: free it with fixture_text_free. */
 struct fixture_text {

@@ -366,6 +366,31 @@ static void test_stack_of_a_stuck_thread(void **state)
     world_free(&w);
 }
 
+/* Stopped by a signal before the FIN: nobody could see it. Not so where it was seen, or the thread has gone on since. */
+static void test_stopped_thread(void **state)
+{
+    (void)state;
+    struct world w;
+
+    world_new(&w, 0);
+    w.conn->touch_thread = w.worker;
+    w.conn->ctl_thread = 0;
+    w.conn->fin_ms = world_at(&w, AT_FIN);
+    world_thread(&w, w.worker)->k_ms = world_at(&w, NOW);
+    world_thread(&w, w.worker)->k_state = 'S';
+    struct cw_facts facts = world_facts(&w);
+    assert_null(cw_stuck_thread(&facts));
+    world_thread(&w, w.worker)->k_state = 'T';
+    assert_ptr_equal(cw_stuck_thread(&facts), world_thread(&w, w.worker));
+    assert_int_equal(cw_diagnose(&facts), CW_DIAGNOSIS_OWNER_STUCK);
+    world_thread(&w, w.worker)->wait_ms = world_at(&w, AT_LATER);
+    assert_null(cw_stuck_thread(&facts));
+    world_thread(&w, w.worker)->wait_ms = world_at(&w, AT_USE);
+    w.conn->flags |= CW_CONN_EOF_SEEN;
+    assert_null(cw_stuck_thread(&facts));
+    world_free(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -377,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_listeners_are_groups),
         cmocka_unit_test(test_one_thread_one_group),
         cmocka_unit_test(test_stack_of_a_stuck_thread),
+        cmocka_unit_test(test_stopped_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

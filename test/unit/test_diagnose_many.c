@@ -83,7 +83,7 @@ static void emit(const struct cw_report *report, enum cw_format format, const ch
     double from = cpu_ms();
 
     fixture_text_begin(&text);
-    assert_int_equal(cw_emit(&text.out, report, format), 0);
+    assert_int_equal(fixture_emit(&text.out, &report, 1, format), 0);
     fixture_text_end(&text);
     double ms = cpu_ms() - from;
     print_message("  as %s: %zu bytes, %.1f ms\n", name, text.n, ms);

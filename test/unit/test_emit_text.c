@@ -34,7 +34,7 @@ static char *render(struct fixture *f, enum cw_late late, bool colour)
     assert_non_null(scratch);
     assert_int_equal(cw_report_build(&report, &f->view, &in, scratch, bytes), 0);
     fixture_text_begin(&text);
-    assert_int_equal(cw_emit(&text.out, &report, CW_FORMAT_TEXT), 0);
+    assert_int_equal(fixture_emit(&text.out, (const struct cw_report *[]){&report}, 1, CW_FORMAT_TEXT), 0);
     fixture_text_end(&text);
     free(scratch);
     return text.text;

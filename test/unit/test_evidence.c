@@ -269,6 +269,9 @@ static void test_refused(void **state)
     world_thread(&w, w.worker)->k_errno = 0;
     world_thread(&w, w.worker)->k_state = 'T';
     prove(&w, CW_DIAGNOSIS_OWNER_STUCK, (struct cw_report_input){0}, &proof);
+    assert_non_null(strstr(entry(&proof, "thread")->text, " is stopped by a signal "));
+    world_thread(&w, w.worker)->k_state = 't'; /* by a debugger */
+    prove(&w, CW_DIAGNOSIS_OWNER_STUCK, (struct cw_report_input){0}, &proof);
     assert_non_null(strstr(entry(&proof, "thread")->text, ", its present state is not known"));
     w.conn->k_flags = 0;
     prove(&w, CW_DIAGNOSIS_OWNER_STUCK, (struct cw_report_input){0}, &proof);

@@ -275,6 +275,10 @@ static void the_kernel_understands_us(void **state)
 
     dump(AF_INET6, 1u << TCP_CLOSE_WAIT, 0, &wanted);
     assert_int_equal(wanted.hits, 2);
+    dump(AF_UNSPEC, 1u << TCP_CLOSE_WAIT, 0, &wanted); /* both families at once */
+    assert_int_equal(wanted.hits, 3);
+    assert_int_equal(wanted.sock.family, AF_INET6);
+    assert_true(wanted.sock.has_info && wanted.sock.recv_q == 11);
     none.local_port = wanted.local_port;
     dump(AF_INET6, 1u << TCP_CLOSE_WAIT, (uint16_t)(wanted.local_port ^ 1), &none);
     assert_int_equal(none.hits, 0);
