@@ -264,7 +264,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_SRC := $(sort $(wildcard test/fuzz/fuzz_*.c))
 FUZZ_BIN := $(call bins,$(FUZZ_SRC))
 
-$(FUZZ_BIN): %: %.o $(call objs,cli/load.c) $(CORE_OBJ)
+$(FUZZ_BIN): %: %.o $(call objs,cli/load.c cli/adopt.c cli/find.c) $(CORE_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(SAN_FLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^
 

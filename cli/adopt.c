@@ -1,8 +1,10 @@
 #include "cli/adopt.h"
 
 #include "cli/find.h"
+#include "core/frames.h"
 #include "core/view.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { IMAGES_MAX = 16 /* programs that one process has executed, one after the other, with sockets open */ };
@@ -55,16 +57,78 @@ static bool is_same(const struct cw_conn *conn, const struct cw_conn *earlier)
     return !memcmp(conn->peer, earlier->peer, bytes);
 }
 
-/* By the fd first: exec leaves that as it is. */
-static const struct cw_conn *find(const struct cw_view *view, const struct cw_conn *conn)
+/* The earlier ledger's sockets by their addresses. */
+struct by_address {
+    uint64_t key;
+    uint32_t conn;
+};
+
+struct taken {
+    uint32_t from, to; /* stack ids: sockets of one code path share theirs here too */
+};
+
+struct adoption {
+    struct cw_load *load;
+    const struct cw_view *earlier;
+    uint32_t shift_ms; /* from its clock to ours */
+    struct by_address *sockets;
+    size_t n_sockets;
+    uint32_t *modules; /* by the earlier index: 1 + that of the same file here, 0 not looked for yet */
+    struct taken taken[256];
+    unsigned count;
+    bool full; /* there is no room for more stacks */
+};
+
+static uint64_t address_key(const struct cw_conn *conn)
 {
-    const struct cw_conn *at_fd = cw_slot_conn(view, conn->fd);
+    uint64_t key = cw_hash_bytes(CW_HASH_START, conn->peer, conn->family == 2 /* AF_INET */ ? 4 : 16);
+    key = cw_hash_bytes(key, &conn->peer_port, sizeof conn->peer_port);
+    return cw_hash_bytes(key, &conn->local_port, sizeof conn->local_port);
+}
+
+static int by_key(const void *first, const void *second)
+{
+    const struct by_address *a = first, *b = second;
+
+    if (a->key != b->key)
+        return a->key < b->key ? -1 : 1;
+    return (a->conn > b->conn) - (a->conn < b->conn);
+}
+
+/* Without memory sockets are found by their fds alone. */
+static void index_sockets(struct adoption *adoption)
+{
+    const struct cw_view *view = adoption->earlier;
+    uint32_t used = conns_used(view);
+
+    adoption->sockets = malloc((used + 1) * sizeof *adoption->sockets);
+    for (uint32_t i = 1; adoption->sockets && i < used; i++)
+        if ((view->conns[i].flags & (CW_CONN_IN_USE | CW_CONN_LATE)) == CW_CONN_IN_USE && view->conns[i].peer_port)
+            adoption->sockets[adoption->n_sockets++] = (struct by_address){address_key(&view->conns[i]), i};
+    if (adoption->n_sockets)
+        qsort(adoption->sockets, adoption->n_sockets, sizeof *adoption->sockets, by_key);
+}
+
+/* By the fd first: exec leaves that as it is. */
+static const struct cw_conn *find(const struct adoption *adoption, const struct cw_conn *conn)
+{
+    enum { ALIKE_MAX = 64 }; /* more have the same addresses only if somebody makes it up */
+    const struct cw_conn *at_fd = cw_slot_conn(adoption->earlier, conn->fd);
+    uint64_t key = address_key(conn);
+    size_t low = 0, high = conn->peer_port ? adoption->n_sockets : 0, n = high;
 
     if (at_fd && is_same(conn, at_fd))
         return at_fd;
-    for (uint32_t i = 1; conn->peer_port && i < conns_used(view); i++)
-        if (is_same(conn, &view->conns[i]))
-            return &view->conns[i];
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (adoption->sockets[middle].key < key)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (size_t i = low; i < n && i - low < ALIKE_MAX && adoption->sockets[i].key == key; i++)
+        if (is_same(conn, &adoption->earlier->conns[adoption->sockets[i].conn]))
+            return &adoption->earlier->conns[adoption->sockets[i].conn];
     return NULL;
 }
 
@@ -88,42 +152,43 @@ static uint32_t adopt_module(struct cw_load *load, const struct cw_view *earlier
     return cw_load_add_module(load, &copy);
 }
 
-static uint32_t adopt_stack(struct cw_load *load, const struct cw_view *earlier, uint32_t id)
+static uint32_t module_of(const struct adoption *adoption, uint32_t index)
+{
+    const struct cw_module *module = cw_view_module(adoption->earlier, index);
+
+    if (!module)
+        return 0;
+    if (!adoption->modules[index])
+        adoption->modules[index] = 1 + adopt_module(adoption->load, adoption->earlier, module);
+    return adoption->modules[index] - 1;
+}
+
+static uint32_t adopt_stack(const struct adoption *adoption, uint32_t id)
 {
     const uint64_t *frames;
     uint64_t own[CW_STACK_MAX_FRAMES];
-    unsigned flags, n = cw_view_stack(earlier, id, &frames, &flags);
+    unsigned flags, n = cw_view_stack(adoption->earlier, id, &frames, &flags);
 
     if (n > CW_STACK_MAX_FRAMES)
         n = CW_STACK_MAX_FRAMES;
     for (unsigned i = 0; i < n; i++) {
-        const struct cw_module *module = cw_view_module(earlier, CW_FRAME_MODULE(frames[i]));
-        uint32_t index = module ? adopt_module(load, earlier, module) : 0;
+        uint32_t index = module_of(adoption, CW_FRAME_MODULE(frames[i]));
         own[i] = index ? CW_FRAME(index, CW_FRAME_OFFSET(frames[i])) : frames[i] & ~CW_FRAME(0xFFFF, 0);
     }
-    return n ? cw_load_add_stack(load, own, n, flags) : 0;
+    return n ? cw_load_add_stack(adoption->load, own, n, flags) : 0;
 }
 
 /* --- taking over --- */
 
-struct taken {
-    uint32_t from, to; /* stack ids: sockets of one code path share theirs here too */
-};
-
-struct adoption {
-    struct cw_load *load;
-    const struct cw_view *earlier;
-    uint32_t shift_ms; /* from its clock to ours */
-    struct taken taken[64];
-    unsigned count;
-};
-
 static uint32_t stack_of(struct adoption *adoption, uint32_t id)
 {
+    const uint64_t *frames;
+
     for (unsigned i = 0; i < adoption->count; i++)
         if (adoption->taken[i].from == id)
             return adoption->taken[i].to;
-    uint32_t to = adopt_stack(adoption->load, adoption->earlier, id);
+    uint32_t to = id && !adoption->full ? adopt_stack(adoption, id) : 0;
+    adoption->full = adoption->full || (id && !to && cw_view_stack(adoption->earlier, id, &frames, NULL));
     if (adoption->count < sizeof adoption->taken / sizeof *adoption->taken)
         adoption->taken[adoption->count++] = (struct taken){id, to};
     return to;
@@ -154,12 +219,18 @@ void cw_adopt_from(struct cw_load *load, const struct cw_load *earlier)
     struct adoption adoption = {.load = load, .earlier = &earlier->view};
 
     adoption.shift_ms = (uint32_t)(before->start_mono_ns / 1000000) - (uint32_t)(now->start_mono_ns / 1000000);
+    adoption.modules = calloc((size_t)earlier->view.n_modules + 1, sizeof *adoption.modules);
+    if (!adoption.modules)
+        return;
+    index_sockets(&adoption);
     for (uint32_t i = 1; i < conns_used(&load->view); i++) {
         struct cw_conn *conn = &load->view.conns[i];
-        const struct cw_conn *found = wants(conn) ? find(&earlier->view, conn) : NULL;
+        const struct cw_conn *found = wants(conn) ? find(&adoption, conn) : NULL;
         if (found)
             take_over(&adoption, conn, found);
     }
+    free(adoption.sockets);
+    free(adoption.modules);
 }
 
 /* --- finding --- */

@@ -37,6 +37,9 @@ const struct cw_command *cw_command_find(const char *name);
 /* A line on stderr that begins with "cwguard: ". */
 void cw_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* cw_say as cw_options_warn of core/options.h wants it; ctx is not used. */
+void cw_say_refusal(void *ctx, const char *line);
+
 /* What the tool has found set, at its start, for signals that main then ignores: who starts another program gives it these. */
 struct cw_found_action {
     int signal;

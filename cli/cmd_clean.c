@@ -22,16 +22,10 @@ struct clean {
     pid_t pid;     /* only its ledgers; 0: of all */
     bool named;    /* the user has named what is looked at: what stays is said, and is a failure */
     unsigned seen; /* of that pid */
-    unsigned removed, running, unknown, others;
+    unsigned removed, running, unknown, others, strange;
     uint64_t removed_bytes;
     int code;
 };
-
-static void print_refusal(void *ctx, const char *line)
-{
-    (void)ctx;
-    cw_say("%s", line);
-}
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
@@ -45,7 +39,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         clean->force = true;
         return 0;
     case KEY_LEDGER_DIR:
-        if (cw_options_set(&clean->options, "ledger_dir", value, print_refusal, NULL) < 0)
+        if (cw_options_set(&clean->options, "ledger_dir", value, cw_say_refusal, NULL) < 0)
             exit(CW_EXIT_FAILED);
         return 0;
     case ARGP_KEY_ARGS:
@@ -126,14 +120,19 @@ static bool clean_one(void *ctx, const struct cw_found *found)
 {
     struct clean *clean = ctx;
     struct cw_ledger_row row;
-    const char *stays;
+    const char *stays = NULL;
     int error = 0;
 
     if (clean->pid && found->pid != clean->pid)
         return true;
     clean->seen++;
     cw_ledger_row_read(&row, found);
-    stays = reason_to_stay(clean, &row);
+    if (!cw_ledger_is_one(found->fd)) {
+        clean->strange++;
+        stays = "is no ledger, whatever its name says";
+    } else {
+        stays = reason_to_stay(clean, &row);
+    }
     if (stays) {
         if (clean->named) {
             cw_say("%s stays: %s", found->path, stays);
@@ -207,6 +206,9 @@ static void sum_up(const struct clean *clean)
         printf("; %u of other users stay%s (run as root)", clean->others, clean->others == 1 ? "s" : "");
     if (clean->unknown)
         printf("; %u of other pid namespaces stay%s (--force)", clean->unknown, clean->unknown == 1 ? "s" : "");
+    if (clean->strange)
+        printf("; %u stay%s, being no ledger%s", clean->strange, clean->strange == 1 ? "s" : "",
+               clean->strange == 1 ? "" : "s");
     printf("\n");
 }
 

@@ -20,12 +20,6 @@ struct list {
     size_t count, room;
 };
 
-static void print_refusal(void *ctx, const char *line)
-{
-    (void)ctx;
-    cw_say("%s", line);
-}
-
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct list *list = state->input;
@@ -37,7 +31,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     }
     if (key != KEY_FORMAT && key != KEY_LEDGER_DIR)
         return ARGP_ERR_UNKNOWN;
-    if (cw_options_set(&list->options, name, value, print_refusal, NULL) < 0)
+    if (cw_options_set(&list->options, name, value, cw_say_refusal, NULL) < 0)
         exit(CW_EXIT_FAILED);
     return 0;
 }

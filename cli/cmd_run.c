@@ -141,14 +141,13 @@ const struct argp *cw_argp_run(void)
             "of the last of them, however they have ended, once for all; meanwhile a line on stderr tells of each code "
             "path that begins to leak.\v"
             "Options end at the first word that is none. CWGUARD_OPTIONS holds too; flags win. Signals are passed on "
-            "to "
-            "the program, stdin, stdout, stderr and the terminal are its own. A process that it leaves behind (a "
-            "daemon) is followed until it ends, or until Ctrl-C or SIGTERM.\n\n"
+            "to the program, stdin, stdout, stderr and the terminal are its own. A process that it leaves behind (a "
+            "daemon) is followed until it ends, or until Ctrl-C or SIGTERM; what runs then is judged by --exit-grace "
+            "as well.\n\n"
             "As the entry point of a container (PID 1) it passes signals on, reaps orphans, and has its report out "
             "before the runtime's patience ends: ENTRYPOINT [\"cwguard\", \"run\", \"--\", \"/usr/bin/server\"].\n\n"
             "Exit code: the program's, 128 + N if signal N has ended it; --exitcode where leaks were found; 127 if "
-            "there "
-            "is no such program, 126 if it cannot be executed, 2 for wrong usage.",
+            "there is no such program, 126 if it cannot be executed, 2 for wrong usage.",
     };
 
     children[0].argp = cw_flags_argp_run();

@@ -1,5 +1,6 @@
 /* cwguard top [PID...]: a live view on a terminal, else a plain table every interval. */
 #include "cli/cli.h"
+#include "cli/clock.h"
 #include "cli/flags.h"
 #include "cli/top_look.h"
 #include "cli/top_screen.h"
@@ -33,18 +34,12 @@ static const char *const of_options[] = {"grace", "late", "ledger_dir"};
 enum { OPTIONS = sizeof of_options / sizeof *of_options };
 enum { KEY_INTERVAL = 0x1000, KEY_COUNT, KEY_OPTION };
 
-static void print_refusal(void *ctx, const char *line)
-{
-    (void)ctx;
-    cw_say("%s", line);
-}
-
 static error_t set_option(struct arguments *arguments, const char *name, const char *value)
 {
     struct cw_request *request = &arguments->flags.request;
     unsigned at = 0;
 
-    if (cw_options_set(&arguments->flags.options, name, value, print_refusal, NULL) < 0)
+    if (cw_options_set(&arguments->flags.options, name, value, cw_say_refusal, NULL) < 0)
         exit(CW_EXIT_FAILED);
     while (at < request->flag_count && strcmp(request->flags[at].name, name) != 0)
         at++; /* the last one counts */
@@ -163,13 +158,6 @@ const struct argp *cw_argp_top(void)
 
 /* --- time --- */
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static void sleep_until(uint64_t ms)
 {
     const struct timespec until = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
@@ -180,7 +168,7 @@ static void sleep_until(uint64_t ms)
 /* When the next look is due: on the beat, where that is not over already. */
 static uint64_t next_ms(uint64_t last, uint32_t interval_ms)
 {
-    uint64_t next = last + interval_ms, now = now_ms();
+    uint64_t next = last + interval_ms, now = cw_clock_ms(CLOCK_MONOTONIC);
     return next > now ? next : now;
 }
 
@@ -209,7 +197,7 @@ static int show_tables(struct cw_top_look *look, const struct arguments *argumen
 {
     static struct cw_out out;
     const char *last = NULL;
-    uint64_t beat = now_ms();
+    uint64_t beat = cw_clock_ms(CLOCK_MONOTONIC);
     int error;
 
     cw_out_stdout(&out);
@@ -296,11 +284,11 @@ static bool take_keys(struct cw_top_screen *screen, struct cw_top_look *look, ui
 static void show_screen(struct cw_top_look *look, const struct arguments *arguments)
 {
     struct cw_top_screen screen = {.focus = CW_TOP_GROUPS, .model = &look->model};
-    uint64_t beat = now_ms(), n = 0;
+    uint64_t beat = cw_clock_ms(CLOCK_MONOTONIC), n = 0;
     bool on = true;
 
     while (on && !cw_terminal_ended() && cw_terminal_lives()) {
-        uint64_t now = now_ms();
+        uint64_t now = cw_clock_ms(CLOCK_MONOTONIC);
         if (now >= beat && !screen.paused) {
             cw_top_look_take(look, false);
             follow(&screen, look);
@@ -308,7 +296,7 @@ static void show_screen(struct cw_top_look *look, const struct arguments *argume
             if (++n == arguments->count)
                 break;
             beat = next_ms(beat, arguments->interval_ms);
-            now = now_ms();
+            now = cw_clock_ms(CLOCK_MONOTONIC);
         }
         cw_terminal_wait(screen.paused ? PAUSE_MS : beat > now ? (unsigned)(beat - now) : 0);
         on = take_keys(&screen, look, arguments->interval_ms);

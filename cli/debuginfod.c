@@ -1,6 +1,7 @@
 #include "cli/debuginfod.h"
 
 #include "cli/cli.h"
+#include "cli/clock.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Say what is waited for after so long, then again at this interval; failures in a row after which a server is left alone. */
@@ -32,13 +32,6 @@ struct cw_debuginfod {
 static volatile sig_atomic_t interrupted;
 static struct cw_debuginfod *current; /* for on_progress: there is one download at a time */
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static void on_interrupt(int signal)
 {
     (void)signal;
@@ -48,7 +41,7 @@ static void on_interrupt(int signal)
 /* Called about once a second while something is under way; not 0 stops it. */
 static int on_progress(void *library_client, long done, long all)
 {
-    uint64_t now = now_ms();
+    uint64_t now = cw_clock_ms(CLOCK_MONOTONIC);
     char size[64] = "";
 
     (void)library_client;
@@ -165,7 +158,7 @@ bool cw_debuginfod_fetch(struct cw_debuginfod *client, const uint8_t *build_id, 
     interrupted = 0;
     current = client;
     client->name = name;
-    client->say_at_ms = now_ms() + SAY_AFTER_MS;
+    client->say_at_ms = cw_clock_ms(CLOCK_MONOTONIC) + SAY_AFTER_MS;
     sigaction(SIGINT, &catching, &before);
     error = ask(client, client->find_debuginfo, build_id, build_id_len, path);
     if (error == -ENOENT && !interrupted)

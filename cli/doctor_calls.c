@@ -1,16 +1,11 @@
 /* Checks of what the program's code calls, and its libraries'. */
 #include "cli/doctor.h"
+#include "core/frames.h"
 
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-static const char *last_part(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
 
 /* libc has all of these calls, and makes none by itself. */
 static bool is_exempt(const char *name)
@@ -30,13 +25,13 @@ static const char *object_that(const struct cw_patient *patient, bool (*holds)(c
 
     cw_elf_code_read(&code, patient->path);
     if (holds(&code))
-        return last_part(patient->program);
+        return cw_basename(patient->program);
     for (unsigned i = 0; i < patient->n_objects; i++) {
-        if (is_exempt(last_part(patient->objects[i])))
+        if (is_exempt(cw_basename(patient->objects[i])))
             continue;
         cw_elf_code_read(&code, patient->objects[i]);
         if (holds(&code))
-            return last_part(patient->objects[i]);
+            return cw_basename(patient->objects[i]);
     }
     return NULL;
 }

@@ -3,6 +3,7 @@
 
 #include "cli/cli.h"
 #include "cli/library.h"
+#include "core/frames.h"
 #include "core/options.h"
 
 #include <errno.h>
@@ -13,12 +14,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static const char *last_part(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
 
 static bool is_file(const char *path)
 {
@@ -55,7 +50,7 @@ bool cw_patient_needs(const struct cw_patient *patient, const char *pattern)
         if (fnmatch(pattern, patient->elf.needed[i], 0) == 0)
             return true;
     for (unsigned i = 0; i < patient->n_objects; i++)
-        if (fnmatch(pattern, last_part(patient->objects[i]), 0) == 0)
+        if (fnmatch(pattern, cw_basename(patient->objects[i]), 0) == 0)
             return true;
     return false;
 }
@@ -123,7 +118,7 @@ static int follow_script(char *path, size_t path_bytes)
     line[n] = 0;
     line[strcspn(line, "\n")] = 0;
     next = next_word(&words);
-    if (next && !strcmp(last_part(next), "env"))
+    if (next && !strcmp(cw_basename(next), "env"))
         next = past_env(words);
     if (!next) {
         cw_say("%s begins with #! but names no interpreter", path);
@@ -238,7 +233,9 @@ int cw_patient_program(struct cw_patient *ret, const char *name, const char *lib
         step = follow_script(ret->path, sizeof ret->path);
         ret->script |= step == 1;
     }
-    if (step < 0)
+    if (step > 0)
+        cw_say("%s: more scripts run one another than the kernel follows, or they do so in a circle", ret->named);
+    if (step)
         return -1;
     memcpy(ret->program, ret->path, sizeof ret->program);
     cw_elf_facts_read(&ret->elf, ret->path);
@@ -282,7 +279,7 @@ static void list_mapped(struct cw_patient *patient)
         if (sscanf(line, "%63s %7s %*s %*s %*s %n", range, permissions, &at) != 2 || !strchr(permissions, 'x') ||
             line[at] != '/')
             continue;
-        const char *name = last_part(line + at);
+        const char *name = cw_basename(line + at);
         bool shim = !strncmp(name, "libcwguard.so", 13);
         snprintf(path, sizeof path, "/proc/%d/root%.4000s", (int)patient->pid, line + at);
         if (access(path, R_OK) < 0)
@@ -318,7 +315,7 @@ static void read_environment(struct cw_patient *patient)
         if (strncmp(entry, "LD_PRELOAD=", 11) != 0)
             continue;
         for (word = strtok_r(entry + 11, ": ", &rest); word; word = strtok_r(NULL, ": ", &rest))
-            if (!strncmp(last_part(word), "libcwguard.so", 13))
+            if (!strncmp(cw_basename(word), "libcwguard.so", 13))
                 snprintf(patient->preload, sizeof patient->preload, "%.4000s", word);
     }
     free(entry);

@@ -1,5 +1,6 @@
 /* Checks of the program's file: can the library be loaded into it, and what would its stacks lack? */
 #include "cli/doctor.h"
+#include "core/frames.h"
 
 #include <elf.h>
 #include <fnmatch.h>
@@ -16,12 +17,6 @@
 static enum cw_answer ill_if(bool ill)
 {
     return ill ? CW_ANSWER_ILL : CW_ANSWER_WELL;
-}
-
-static const char *last_part(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
 }
 
 /* Its file could be read, and is for this machine. */
@@ -67,7 +62,7 @@ enum cw_answer cw_doctor_static_program(const struct cw_patient *patient, char *
 
 static bool is_musl(const struct cw_patient *patient)
 {
-    return !strncmp(last_part(patient->elf.interp), "ld-musl-", 8);
+    return !strncmp(cw_basename(patient->elf.interp), "ld-musl-", 8);
 }
 
 enum cw_answer cw_doctor_musl(const struct cw_patient *patient, char *detail)
@@ -84,7 +79,7 @@ enum cw_answer cw_doctor_loader(const struct cw_patient *patient, char *detail)
     if (!is_dynamic(patient) || is_musl(patient))
         return CW_ANSWER_NONE;
     DETAIL("%s", patient->elf.interp);
-    return ill_if(strcmp(last_part(patient->elf.interp), "ld-linux-x86-64.so.2") != 0);
+    return ill_if(strcmp(cw_basename(patient->elf.interp), "ld-linux-x86-64.so.2") != 0);
 }
 
 enum cw_answer cw_doctor_old_libc(const struct cw_patient *patient, char *detail)
@@ -190,7 +185,7 @@ static bool is_one_of(const struct cw_patient *patient, const char *const *patte
         return false;
     for (unsigned twice = 0; twice < 2; twice++) {
         for (size_t i = 0; i < n; i++)
-            if (fnmatch(patterns[i], last_part(name), 0) == 0)
+            if (fnmatch(patterns[i], cw_basename(name), 0) == 0)
                 return true;
         /* /usr/bin/java is a link to a link; an alternative may have any name. */
         if (!realpath(patient->path, whole))
@@ -220,7 +215,7 @@ enum cw_answer cw_doctor_interpreter(const struct cw_patient *patient, char *det
 
     if (!is_readable(patient))
         return CW_ANSWER_NONE;
-    DETAIL("%s", last_part(patient->program));
+    DETAIL("%s", cw_basename(patient->program));
     if (is_one_of(patient, interpreters, sizeof interpreters / sizeof *interpreters))
         return CW_ANSWER_ILL;
     detail[0] = 0;

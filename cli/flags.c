@@ -41,26 +41,12 @@ void cw_flags_begin(struct cw_flags *flags)
     memcpy(flags->options.ledger_dir, environment.ledger_dir, sizeof environment.ledger_dir);
 }
 
-bool cw_flags_given(const struct cw_flags *flags, const char *name)
-{
-    for (unsigned i = 0; i < flags->request.flag_count; i++)
-        if (!strcmp(flags->request.flags[i].name, name))
-            return true;
-    return false;
-}
-
-static void print_refusal(void *ctx, const char *line)
-{
-    (void)ctx;
-    cw_say("%s", line);
-}
-
 static error_t add_flag(struct cw_flags *flags, const char *name, const char *value)
 {
     struct cw_request *request = &flags->request;
     unsigned at = 0;
 
-    if (cw_options_set(&flags->options, name, value, print_refusal, NULL) < 0)
+    if (cw_options_set(&flags->options, name, value, cw_say_refusal, NULL) < 0)
         exit(CW_EXIT_FAILED);
     /* The last one counts, so each takes one place at most. */
     while (at < request->flag_count && strcmp(request->flags[at].name, name) != 0)

@@ -27,7 +27,4 @@ const struct argp *cw_flags_argp_report(void);
 /* For those who start programs: all that the recorder knows. */
 const struct argp *cw_flags_argp_run(void);
 
-/* Whether the flag was given. */
-bool cw_flags_given(const struct cw_flags *flags, const char *name);
-
 #endif

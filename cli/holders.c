@@ -1,5 +1,6 @@
 #include "cli/holders.h"
 
+#include "cli/clock.h"
 #include "cli/proc.h"
 
 #include <ctype.h>
@@ -9,22 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 struct search {
     struct cw_holders *holders;
     const struct cw_holders_wanted *wanted; /* sorted */
     uint32_t room, seen_room;
-    int64_t end_ms;
+    uint64_t end_ms;
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static int by_number(const void *a, const void *b)
 {
@@ -87,19 +80,6 @@ static int add(struct search *search, const struct cw_holder *holder)
     return 0;
 }
 
-/* The process's name as ps shows it. */
-static void read_name(pid_t pid, char name[16])
-{
-    char path[64], text[32];
-
-    memset(name, 0, 16);
-    snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
-    if (cw_proc_read_small(path, text, sizeof text) <= 0)
-        return;
-    text[strcspn(text, "\n")] = 0;
-    memcpy(name, text, strnlen(text, 15));
-}
-
 /* Whether it is worth saying that we may not look: kernel threads and ended processes hold no socket of a program. */
 static bool may_hold_sockets(pid_t pid)
 {
@@ -135,7 +115,7 @@ static int look_at(struct search *search, pid_t pid)
         unsigned long inode;
         if (!isdigit((unsigned char)entry->d_name[0]))
             continue;
-        if (++n % 256 == 0 && now_ms() > search->end_ms)
+        if (++n % 256 == 0 && cw_clock_ms(CLOCK_MONOTONIC) > search->end_ms)
             error = -ETIMEDOUT;
         ssize_t got = readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1);
         if (got < 0 && (errno == EACCES || errno == EPERM))
@@ -150,7 +130,7 @@ static int look_at(struct search *search, pid_t pid)
                      by_number))
             continue;
         if (!holder.name[0])
-            read_name(pid, holder.name);
+            cw_proc_thread_name(pid, pid, holder.name);
         holder.fd = atoi(entry->d_name);
         error = add(search, &holder);
     }
@@ -202,7 +182,7 @@ static int look_at_all(struct search *search)
             add_refusal(search->holders, pid, -result);
         else if (result == -ENOMEM || result == -ETIMEDOUT || result == -EMFILE || result == -ENFILE)
             error = result;
-        if (now_ms() > search->end_ms)
+        if (cw_clock_ms(CLOCK_MONOTONIC) > search->end_ms)
             error = -ETIMEDOUT;
     }
     closedir(dir);
@@ -217,7 +197,7 @@ static int by_pid(const void *a, const void *b)
 
 void cw_holders_find(struct cw_holders *ret, struct cw_holders_wanted *wanted)
 {
-    struct search search = {.holders = ret, .wanted = wanted, .end_ms = now_ms() + CW_HOLDERS_MS};
+    struct search search = {.holders = ret, .wanted = wanted, .end_ms = cw_clock_ms(CLOCK_MONOTONIC) + CW_HOLDERS_MS};
 
     *ret = (struct cw_holders){0};
     if (wanted->no_memory) {

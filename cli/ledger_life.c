@@ -57,22 +57,89 @@ static enum cw_life life_here(const struct cw_found *found)
     return may_map(found->pid, found->fd) ? CW_LIFE_RUNNING : CW_LIFE_DEAD;
 }
 
-/* Whether a process that we see, by another number, is the one that a ledger of another pid namespace names. */
-static bool runs_elsewhere(const struct cw_found *found)
+/* All processes that we see, for there may be thousands of ledgers; gathered anew after MACHINE_MS. */
+enum { MACHINE_MS = 1000 };
+
+static struct {
+    struct cw_proc *list;
+    size_t count, room;
+    struct timespec real; /* by the clock of file times, before they were read */
+    int64_t mono_ms;
+} machine;
+
+static int64_t clock_ms(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static bool note_process(const struct cw_proc *proc)
+{
+    if (machine.count == machine.room) {
+        size_t room = machine.room ? 2 * machine.room : 256;
+        struct cw_proc *more = realloc(machine.list, room * sizeof *more);
+        if (!more)
+            return false;
+        machine.list = more;
+        machine.room = room;
+    }
+    machine.list[machine.count++] = *proc;
+    return true;
+}
+
+/* False: there is no memory for it, or no /proc. */
+static bool read_machine(void)
 {
     const struct dirent *entry;
     struct cw_proc proc;
-    bool runs = false;
+    bool whole = true;
     DIR *dir = opendir("/proc");
 
-    while (dir && !runs && (entry = readdir(dir)))
-        runs = isdigit((unsigned char)entry->d_name[0]) && cw_proc_read(&proc, (pid_t)atoi(entry->d_name)) == 0 &&
-               !proc.zombie && proc.inner_pid == found->pid &&
-               (proc.pid_ns == found->pid_ns ||
-                (!found->pid_ns && (!found->start_ticks || proc.start_ticks == found->start_ticks)));
+    machine.count = 0;
+    machine.mono_ms = clock_ms(CLOCK_MONOTONIC);
+    clock_gettime(CLOCK_REALTIME_COARSE, &machine.real);
+    while (dir && whole && (entry = readdir(dir)))
+        if (isdigit((unsigned char)entry->d_name[0]) && cw_proc_read(&proc, (pid_t)atoi(entry->d_name)) == 0 &&
+            !proc.zombie)
+            whole = note_process(&proc);
     if (dir)
         closedir(dir);
-    return runs;
+    if (!dir || !whole)
+        machine.mono_ms = 0; /* to be read again */
+    return dir && whole;
+}
+
+/* Whoever began a ledger was there before the file was. */
+static bool is_younger_than_machine(int fd)
+{
+    struct stat status;
+
+    if (fstat(fd, &status) < 0)
+        return true;
+    return status.st_ctim.tv_sec > machine.real.tv_sec ||
+           (status.st_ctim.tv_sec == machine.real.tv_sec && status.st_ctim.tv_nsec >= machine.real.tv_nsec);
+}
+
+static bool is_process_of(const struct cw_proc *proc, const struct cw_found *found)
+{
+    return proc->inner_pid == found->pid &&
+           (proc->pid_ns == found->pid_ns ||
+            (!found->pid_ns && (!found->start_ticks || proc->start_ticks == found->start_ticks)));
+}
+
+/* Whether a process that we see, by another number, is the one that a ledger of another pid namespace names. Where that
+ * cannot be looked up it may. */
+static bool runs_elsewhere(const struct cw_found *found)
+{
+    bool fresh = machine.mono_ms && clock_ms(CLOCK_MONOTONIC) - machine.mono_ms < MACHINE_MS;
+
+    if ((!fresh || is_younger_than_machine(found->fd)) && !read_machine())
+        return true;
+    for (size_t i = 0; i < machine.count; i++)
+        if (is_process_of(&machine.list[i], found))
+            return true;
+    return false;
 }
 
 enum cw_life cw_ledger_life(const struct cw_found *found)
@@ -80,13 +147,6 @@ enum cw_life cw_ledger_life(const struct cw_found *found)
     if (found->pid_ns && found->pid_ns == cw_proc_own_pid_ns())
         return life_here(found);
     return runs_elsewhere(found) ? CW_LIFE_RUNNING : CW_LIFE_UNKNOWN;
-}
-
-static int64_t clock_ms(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 uint64_t cw_ledger_age_ms(int fd)
@@ -141,6 +201,21 @@ int cw_ledger_unlink(const struct cw_found *found)
     if (dir_fd >= 0)
         close(dir_fd);
     return error;
+}
+
+bool cw_ledger_is_one(int fd)
+{
+    static const char nothing[sizeof CW_LEDGER_MAGIC - 1];
+    char magic[sizeof CW_LEDGER_MAGIC - 1] = "";
+    struct stat status;
+
+    if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
+        return false;
+    ssize_t n = pread(fd, magic, sizeof magic, 0);
+    if (status.st_size == 0 && n == 0)
+        return true;
+    return n == (ssize_t)sizeof magic &&
+           (!memcmp(magic, CW_LEDGER_MAGIC, sizeof magic) || !memcmp(magic, nothing, sizeof magic));
 }
 
 uint64_t cw_ledger_bytes(int fd)

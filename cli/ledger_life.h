@@ -26,6 +26,9 @@ uint64_t cw_ledger_age_ms(int fd);
 /* Removes the file if its path still leads to the one that is open: 0, or negative errno (-ESTALE: another one is there). */
 int cw_ledger_unlink(const struct cw_found *found);
 
+/* Whether it is a ledger of any version, or the beginning of one: what is named as one may be something else. */
+bool cw_ledger_is_one(int fd);
+
 /* What it takes of the file system, 0 if that cannot be told. */
 uint64_t cw_ledger_bytes(int fd);
 

@@ -34,6 +34,13 @@ static const uint32_t spare_records[CW_SECTION_COUNT] = {
     [CW_SECTION_STRINGS] = 128 * 1024,
 };
 
+/* Twice what the recorder's largest ledger holds (preload/ledger_shape.c), so much has one that was saved; of threads and
+ * epoll sets what 16 bits can name. Connections and fds are bounded by the memory alone. */
+static const uint32_t most_records[CW_SECTION_COUNT] = {
+    [CW_SECTION_THREADS] = UINT16_MAX, [CW_SECTION_SETS] = 8192,    [CW_SECTION_FORKS] = 2048,
+    [CW_SECTION_STACKS] = 2u << 20,    [CW_SECTION_MODULES] = 8192, [CW_SECTION_STRINGS] = 2u << 20,
+};
+
 int cw_load_open(int dir_fd, const char *path)
 {
     int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -134,6 +141,12 @@ static int read_section(struct cw_load *load, int fd, unsigned id, uint32_t spar
     uint64_t records = section->used < section->capacity ? section->used : section->capacity;
     ssize_t got;
 
+    if (most_records[id] && records > most_records[id]) {
+        snprintf(load->remark, sizeof load->remark,
+                 "section %s says that it has %llu records, more than any recorder writes: %u were read",
+                 section_table[id].name, (unsigned long long)records, most_records[id]);
+        records = most_records[id];
+    }
     if (records * stride > *budget_bytes) {
         records = *budget_bytes / stride;
         snprintf(load->remark, sizeof load->remark,

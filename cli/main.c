@@ -30,6 +30,12 @@ void cw_say(const char *format, ...)
     va_end(arguments);
 }
 
+void cw_say_refusal(void *ctx, const char *line)
+{
+    (void)ctx;
+    cw_say("%s", line);
+}
+
 static int write_stdout(void *ctx, const void *bytes, size_t n)
 {
     (void)ctx;

@@ -16,7 +16,7 @@ static bool remove_if_old(void *ctx, const struct cw_found *found)
     (void)ctx;
     /* By far most are younger: nothing but their stat is looked at. */
     if (fstat(found->fd, &status) < 0 || !S_ISREG(status.st_mode) || (user != 0 && status.st_uid != user) ||
-        status.st_mtime > old_s)
+        status.st_mtime > old_s || !cw_ledger_is_one(found->fd))
         return true;
     if (found->start_ticks && cw_ledger_life(found) == CW_LIFE_DEAD && cw_ledger_age_ms(found->fd) > CW_OLD_MS)
         cw_ledger_unlink(found);

@@ -16,6 +16,9 @@
 /* Longer than any sane reader pauses; the dying process gives the tool 5 s in all. */
 enum { BLOCKED_MAX_MS = 4000 };
 
+/* A process under RLIMIT_AS has its report in this. */
+enum { FIRST_ROOM = 16384 };
+
 static int write_all(int fd, const char *bytes, size_t n)
 {
     while (n) {
@@ -157,17 +160,31 @@ static int put_out(struct cw_output *output)
     return error;
 }
 
+/* More room, up to CW_OUTPUT_GATHERED. Without memory for it what there is has to do. */
+static void grow(struct cw_output *output)
+{
+    size_t room = output->room ? 4 * output->room : FIRST_ROOM;
+    char *more = room > CW_OUTPUT_GATHERED ? NULL : realloc(output->bytes, room);
+
+    if (!more)
+        return;
+    output->bytes = more;
+    output->room = room;
+}
+
 static int gather(void *ctx, const void *bytes, size_t n)
 {
     struct cw_output *output = ctx;
 
-    if (!output->bytes && !(output->bytes = malloc(CW_OUTPUT_GATHERED)))
-        return -ENOMEM;
     for (size_t done = 0, some; done < n; done += some) {
-        int error = output->used == CW_OUTPUT_GATHERED ? put_out(output) : 0;
+        if (output->used == output->room)
+            grow(output);
+        if (!output->room)
+            return -ENOMEM;
+        int error = output->used == output->room ? put_out(output) : 0;
         if (error)
             return error;
-        some = n - done < CW_OUTPUT_GATHERED - output->used ? n - done : CW_OUTPUT_GATHERED - output->used;
+        some = n - done < output->room - output->used ? n - done : output->room - output->used;
         memcpy(output->bytes + output->used, (const char *)bytes + done, some);
         output->used += some;
     }

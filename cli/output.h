@@ -1,7 +1,7 @@
 /* Where a report goes: stdout, or a file that is written whole and then renamed.
  *
  * A report is gathered in memory first, so that those of several processes do not run into one another and a failure
- * leaves no half report behind. One of more than CW_OUTPUT_GATHERED bytes is written piece by piece: a file still appears
+ * leaves no half report behind. One of more than CW_OUTPUT_GATHERED bytes, or than there is memory for, is written piece by piece: a file still appears
  * whole or not at all. Single-threaded, as everything in the tool. */
 #ifndef CLI_OUTPUT_H
 #define CLI_OUTPUT_H
@@ -23,7 +23,7 @@ struct cw_output_names {
 struct cw_output {
     struct cw_out out; /* what emitters write to */
     char *bytes;
-    size_t used;
+    size_t used, room;
     int fd;     /* where to; -1: not opened yet */
     bool owned; /* the fd is ours to close */
     const char *pattern;

@@ -1,5 +1,6 @@
 #include "cli/outside.h"
 
+#include "cli/clock.h"
 #include "cli/kernel.h"
 #include "cli/proc_rights.h"
 #include "cli/tasks.h"
@@ -15,7 +16,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -130,18 +130,11 @@ static int look(struct found *found, char *why, size_t why_bytes)
 
 /* --- the header --- */
 
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 /* The clock of the records begins with the process, so that what happened in its life has come after its beginning. */
 static void fill_times(struct cw_ledger *header)
 {
-    uint64_t mono_ns = clock_ns(CLOCK_MONOTONIC_COARSE), real_ns = clock_ns(CLOCK_REALTIME_COARSE);
-    uint64_t boot_ns = clock_ns(CLOCK_BOOTTIME), age_ns = 0;
+    uint64_t mono_ns = cw_clock_ns(CLOCK_MONOTONIC_COARSE), real_ns = cw_clock_ns(CLOCK_REALTIME_COARSE);
+    uint64_t boot_ns = cw_clock_ns(CLOCK_BOOTTIME), age_ns = 0;
     long per_second = sysconf(_SC_CLK_TCK);
 
     if (per_second > 0) {
@@ -273,29 +266,16 @@ static void enter_sets(struct cw_load *load, const struct found *found)
     view->header->sections[CW_SECTION_SETS].used = index;
 }
 
-static void read_name(pid_t pid, pid_t tid, char name[16])
-{
-    char path[64], text[64];
-
-    snprintf(path, sizeof path, "/proc/%d/task/%d/comm", (int)pid, (int)tid);
-    if (cw_proc_read_small(path, text, sizeof text) <= 0)
-        return;
-    text[strcspn(text, "\n")] = 0;
-    size_t n = strlen(text);
-    memcpy(name, text, n < 15 ? n + 1 : 15);
-    name[15] = 0;
-}
-
 static void enter_threads(struct cw_load *load, const struct found *found)
 {
     struct cw_view *view = &load->view;
-    uint32_t index = 1, now_ms = (uint32_t)((clock_ns(CLOCK_MONOTONIC) - view->header->start_mono_ns) / 1000000);
+    uint32_t index = 1, now_ms = (uint32_t)((cw_clock_ns(CLOCK_MONOTONIC) - view->header->start_mono_ns) / 1000000);
 
     for (size_t i = 0; i < found->task_count && index < view->n_threads; i++, index++) {
         struct cw_thread *thread = &view->threads[index];
         thread->tid = found->tasks[i].inner_tid;
         thread->first_ms = now_ms ? now_ms : 1;
-        read_name(found->proc->pid, found->tasks[i].tid, thread->name);
+        cw_proc_thread_name(found->proc->pid, found->tasks[i].tid, thread->name);
     }
     view->header->sections[CW_SECTION_THREADS].used = index;
     if (index <= found->task_count)

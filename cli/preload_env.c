@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "cli/preload_env.h"
+#include "core/frames.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,12 +85,6 @@ int cw_preload_env_options(char *text, size_t text_bytes, const struct cw_option
 
 /* --- LD_PRELOAD --- */
 
-static const char *last_part(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 bool cw_preload_env_is_runtime(const char *name)
 {
     static const char *const runtimes[] = {"libasan.so",       "libtsan.so",        "liblsan.so",
@@ -97,7 +92,7 @@ bool cw_preload_env_is_runtime(const char *name)
                                            "libclang_rt.lsan", "libclang_rt.hwasan"};
 
     for (size_t i = 0; i < sizeof runtimes / sizeof *runtimes; i++)
-        if (!strncmp(last_part(name), runtimes[i], strlen(runtimes[i])))
+        if (!strncmp(cw_basename(name), runtimes[i], strlen(runtimes[i])))
             return true;
     return false;
 }
@@ -112,7 +107,7 @@ static unsigned add_entries(FILE *to, const char *was, bool runtimes)
     for (const char *at = was; *(at += strspn(at, separators)); at += strcspn(at, separators)) {
         char *entry = strndup(at, strcspn(at, separators));
         /* A second libcwguard.so, of a run within a run, would record everything twice. */
-        if (entry && cw_preload_env_is_runtime(entry) == runtimes && strcmp(last_part(entry), "libcwguard.so") != 0) {
+        if (entry && cw_preload_env_is_runtime(entry) == runtimes && strcmp(cw_basename(entry), "libcwguard.so") != 0) {
             fprintf(to, "%s:", entry);
             added++;
         }

@@ -34,6 +34,18 @@ ssize_t cw_proc_read_small(const char *path, char *to, size_t n)
     return (ssize_t)used;
 }
 
+void cw_proc_thread_name(pid_t pid, pid_t tid, char to[16])
+{
+    char path[64], text[32];
+
+    memset(to, 0, 16);
+    snprintf(path, sizeof path, "/proc/%d/task/%d/comm", (int)pid, (int)tid);
+    if (cw_proc_read_small(path, text, sizeof text) <= 0)
+        return;
+    text[strcspn(text, "\n")] = 0;
+    memcpy(to, text, strnlen(text, 15));
+}
+
 /* The last number of status' NSpid line. */
 pid_t cw_proc_inner_pid(pid_t pid)
 {

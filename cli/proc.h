@@ -33,6 +33,9 @@ pid_t cw_proc_inner_pid(pid_t pid);
 /* Reads a small /proc file as a string; bytes read, or negative errno. */
 ssize_t cw_proc_read_small(const char *path, char *to, size_t n);
 
+/* What a thread is called (comm), "" where it cannot be told; the process itself is the thread whose tid is its pid. */
+void cw_proc_thread_name(pid_t pid, pid_t tid, char to[16]);
+
 /* Whether the process that a ledger names is still there; false too where it cannot be told (another pid namespace),
  * with *ret_known (may be NULL) false then. */
 bool cw_proc_lives(uint64_t pid_ns, pid_t pid, uint64_t start_ticks, bool *ret_known);

@@ -2,6 +2,7 @@
 
 #include "cli/adopt.h"
 #include "cli/cli.h"
+#include "cli/clock.h"
 #include "cli/output.h"
 #include "cli/render_names.h"
 #include "cli/render_process.h"
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Longer than this no process has its threads looked at. */
@@ -109,20 +109,13 @@ const struct cw_load *cw_render_load(const struct cw_render *render, size_t n)
 
 /* --- the kernel's word --- */
 
-static int64_t clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void ask_kernel(struct cw_render *render)
 {
-    int64_t end_ms = clock_ms() + STACKS_MS;
+    uint64_t end_ms = cw_clock_ms(CLOCK_MONOTONIC) + STACKS_MS;
 
     for (size_t i = 0; i < render->count; i++) {
         struct cw_render_process *process = render->processes[i];
-        bool in_time = clock_ms() < end_ms;
+        bool in_time = cw_clock_ms(CLOCK_MONOTONIC) < end_ms;
         cw_render_options(process, render->request);
         if (!render->request->glance)
             cw_adopt(&process->load, "", process->options.ledger_dir);

@@ -26,6 +26,7 @@ struct cw_request {
     const struct cw_redact *redact;     /* NULL: nothing */
     struct cw_debug_files *debug_files; /* NULL: files where they belong */
     bool to_stderr;                     /* where no file is named: stderr, not stdout */
+    bool last_word;         /* nobody looks again: what still runs is judged with the grace of what has ended */
     bool glance;            /* one of many in a row: no thread is stopped, nobody else's fds are searched, no message */
     struct cw_names *names; /* names found for earlier reports, and by this one; NULL: not kept */
 };

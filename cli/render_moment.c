@@ -1,25 +1,18 @@
 #include "cli/render_process.h"
 
 #include "cli/cli.h"
+#include "cli/clock.h"
 #include "cli/kernel.h"
 #include "cli/threads.h"
 #include "core/truth.h"
 
 #include <string.h>
-#include <time.h>
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
 
 /* Milliseconds since recording began, by this machine's clock; by the wall clock where the ledger comes from another
  * machine or boot. Not taken modulo 2^32. */
 static uint64_t since_start_ms(const struct cw_ledger *header)
 {
-    uint64_t mono_ns = clock_ns(CLOCK_MONOTONIC_COARSE), real_ns = clock_ns(CLOCK_REALTIME);
+    uint64_t mono_ns = cw_clock_ns(CLOCK_MONOTONIC_COARSE), real_ns = cw_clock_ns(CLOCK_REALTIME);
     uint64_t by_mono = mono_ns > header->start_mono_ns ? (mono_ns - header->start_mono_ns) / 1000000 : 0;
     uint64_t by_real = real_ns > header->start_real_ns ? (real_ns - header->start_real_ns) / 1000000 : 0;
     uint64_t apart = by_mono > by_real ? by_mono - by_real : by_real - by_mono;
@@ -62,7 +55,7 @@ void cw_render_options(struct cw_render_process *process, const struct cw_reques
         cw_options_set(options, "exit_grace", grace, NULL, NULL);
     process->in.options = options;
     process->in.late = (enum cw_late)options->late;
-    process->in.grace_ms = runs(process) ? options->grace_ms : options->exit_grace_ms;
+    process->in.grace_ms = runs(process) && !request->last_word ? options->grace_ms : options->exit_grace_ms;
 }
 
 /* The report speaks of then_ms, not of now. */
@@ -114,7 +107,7 @@ void cw_render_moment(struct cw_render_process *process, const struct cw_request
     const struct cw_ledger *header = process->load.view.header;
     struct cw_report_input *in = &process->in;
 
-    in->now_real_ns = clock_ns(CLOCK_REALTIME);
+    in->now_real_ns = cw_clock_ns(CLOCK_REALTIME);
     in->now_ms = as_record_ms(since_start_ms(header));
     if (process->saved || process->of == CW_RENDER_CHECKED)
         go_back_to(in, header->truth_ms ? header->truth_ms : cw_report_last_activity_ms(&process->load.view));

@@ -103,6 +103,7 @@ struct dead {
     struct dead_one *list;
     size_t count, room;
     unsigned alive, reported, elsewhere;
+    pid_t only; /* of this process, 0 any */
 };
 
 enum { NAMED_MAX = 8 };
@@ -132,6 +133,8 @@ static bool find_dead(void *ctx, const struct cw_found *found)
     struct cw_proc proc;
     bool known = found->pid_ns == cw_proc_own_pid_ns();
 
+    if (dead->only && (found->pid != dead->only || !known))
+        return true;
     if (cw_proc_find(&proc, found->pid_ns, found->pid, found->start_ticks) == 0) {
         dead->alive++;
         return true;
@@ -167,6 +170,25 @@ static int by_start(const void *a, const void *b)
     if (x->start_mono_ns != y->start_mono_ns)
         return x->start_mono_ns < y->start_mono_ns ? -1 : 1;
     return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+bool cw_target_ended(struct cw_targets *targets, pid_t pid)
+{
+    struct dead dead = {.targets = targets, .only = pid};
+
+    cw_find_ledgers("", targets->ledger_dir, find_dead, &dead);
+    if (dead.count)
+        qsort(dead.list, dead.count, sizeof *dead.list, by_start);
+    for (size_t i = 0; i < dead.count; i++) {
+        /* Of several that had this number the last. */
+        if (i + 1 == dead.count)
+            cw_targets_add(targets, &dead.list[i].load, dead.list[i].path, CW_RENDER_ENDED, NULL);
+        else
+            cw_load_free(&dead.list[i].load);
+        free(dead.list[i].path);
+    }
+    free(dead.list);
+    return dead.count > 0;
 }
 
 void cw_target_dead(struct cw_targets *targets)

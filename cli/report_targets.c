@@ -142,7 +142,7 @@ static void say_no_ledger(const struct cw_proc *proc)
     switch (find_library(proc->pid)) {
     case LIBRARY_LOADED:
         cw_say(
-            "pid %d runs under libcwguard.so but has no ledger that can be read here: it has had no TCP socket yet, or "
+            "pid %d runs under libcwguard.so but has no ledger that can be read here: it has used no TCP socket yet, or "
             "option programs leaves it out, or its directory for ledgers is not a tmpfs, or not writable for it",
             pid);
         return;
@@ -184,6 +184,8 @@ void cw_target_process(struct cw_targets *targets, pid_t pid)
     int error = cw_proc_read(&proc, pid);
 
     if (targets->may_be_gone && (error == -ESRCH || (!error && proc.zombie)))
+        return;
+    if ((!error || error == -ESRCH) && (error || proc.zombie) && cw_target_ended(targets, pid))
         return;
     if (error || proc.zombie) {
         cw_say("pid %d: %s; cwguard report --dead shows what ended processes have left", (int)pid,

@@ -37,4 +37,7 @@ void cw_target_all(struct cw_targets *targets);
 /* All ended ones without a report. */
 void cw_target_dead(struct cw_targets *targets);
 
+/* What an ended process of this pid has left without a report: false if nothing. Of several with that number the last. */
+bool cw_target_ended(struct cw_targets *targets, pid_t pid);
+
 #endif

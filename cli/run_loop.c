@@ -2,6 +2,7 @@
 #include "cli/run_loop.h"
 
 #include "cli/cli.h"
+#include "cli/clock.h"
 #include "cli/run_child.h"
 #include "cli/run_report.h"
 #include "cli/run_signals.h"
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -35,13 +35,6 @@ struct state {
     uint64_t report_ms;          /* when the report must be out, whatever runs; 0 never */
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static bool is_init(void)
 {
     return getpid() == 1;
@@ -56,14 +49,14 @@ static void look(struct state *state)
     cw_watch_look(state->run->watch);
     if (state->run->options->live && !state->reported)
         cw_watch_announce(state->run->watch);
-    state->looked_ms = now_ms();
+    state->looked_ms = cw_clock_ms(CLOCK_MONOTONIC);
     state->look_ms =
         state->looked_ms + (waits && state->run->interval_ms > SOON_MS ? SOON_MS : state->run->interval_ms);
 }
 
 static void look_within(struct state *state, uint32_t ms)
 {
-    uint64_t at_ms = now_ms() + ms;
+    uint64_t at_ms = cw_clock_ms(CLOCK_MONOTONIC) + ms;
     if (at_ms < state->look_ms)
         state->look_ms = at_ms;
 }
@@ -72,7 +65,7 @@ static void report(struct state *state)
 {
     if (state->reported)
         return;
-    if (now_ms() - state->looked_ms > SOON_MS)
+    if (cw_clock_ms(CLOCK_MONOTONIC) - state->looked_ms > SOON_MS)
         look(state);
     state->fails = cw_run_report(state->run->watch, state->run->options);
     state->reported = true;
@@ -95,7 +88,7 @@ static bool is_stopped(pid_t pid)
 /* The shell waits for this process: it stops with the program, so that the job can be continued as one. */
 static void on_stop(struct state *state)
 {
-    if (!state->stop_asked_ms || now_ms() - state->stop_asked_ms > STOP_ASKED_MS || is_init())
+    if (!state->stop_asked_ms || cw_clock_ms(CLOCK_MONOTONIC) - state->stop_asked_ms > STOP_ASKED_MS || is_init())
         return;
     state->stop_asked_ms = 0;
     raise(SIGSTOP);
@@ -107,7 +100,7 @@ static void be_told(struct state *state, const siginfo_t *info)
     state->told_after |= state->ended;
     /* Whoever sends it by hand at a terminal can wait as well. */
     if (state->run->stop_timeout_ms && !state->report_ms && info->si_code != SI_KERNEL)
-        state->report_ms = now_ms() + (uint64_t)state->run->stop_timeout_ms * 4 / 5;
+        state->report_ms = cw_clock_ms(CLOCK_MONOTONIC) + (uint64_t)state->run->stop_timeout_ms * 4 / 5;
 }
 
 static void on_signal(struct state *state, int sig, const siginfo_t *info)
@@ -122,7 +115,7 @@ static void on_signal(struct state *state, int sig, const siginfo_t *info)
     case SIGTTIN:
     case SIGTTOU:
         /* It is the program that decides whether it stops, or does something first: see on_stop. */
-        state->stop_asked_ms = now_ms();
+        state->stop_asked_ms = cw_clock_ms(CLOCK_MONOTONIC);
         if (is_for)
             cw_run_signals_forward(program, info);
         if (state->ended ? sig == SIGTSTP : is_stopped(program)) /* we may have learned of its stop before */
@@ -159,7 +152,7 @@ static void reap(struct state *state)
         if (pid == state->run->program) {
             state->ended = true;
             state->status = status;
-            state->ended_ms = now_ms();
+            state->ended_ms = cw_clock_ms(CLOCK_MONOTONIC);
             if (state->told && is_init())
                 kill(-1, SIGTERM); /* what it has left is to end with it */
         }
@@ -214,7 +207,7 @@ static bool is_over(struct state *state)
         return sure;
     }
     state->empty = false;
-    since_ms = now_ms() - state->ended_ms;
+    since_ms = cw_clock_ms(CLOCK_MONOTONIC) - state->ended_ms;
     if (state->told && !is_init())
         return since_ms >= AFTER_STOP_MS;
     if (with_ledger == 0 && since_ms >= SOCKETLESS_MS)
@@ -228,7 +221,7 @@ static bool is_over(struct state *state)
 
 static uint32_t pause_ms(const struct state *state)
 {
-    uint64_t at_ms = state->look_ms, now = now_ms();
+    uint64_t at_ms = state->look_ms, now = cw_clock_ms(CLOCK_MONOTONIC);
 
     if (state->report_ms && !state->reported && state->report_ms < at_ms)
         at_ms = state->report_ms;
@@ -240,13 +233,13 @@ int cw_run_loop(const struct cw_run_loop *run)
     struct state state = {.run = run};
     siginfo_t info;
 
-    state.look_ms = now_ms() + SOON_MS;
+    state.look_ms = cw_clock_ms(CLOCK_MONOTONIC) + SOON_MS;
     for (;;) {
         int sig = cw_run_signals_take(&info, pause_ms(&state));
         if (sig)
             on_signal(&state, sig, &info);
         reap(&state);
-        if (state.report_ms && now_ms() >= state.report_ms) {
+        if (state.report_ms && cw_clock_ms(CLOCK_MONOTONIC) >= state.report_ms) {
             report(&state);
             state.report_ms = 0;
             if (state.ended)
@@ -254,7 +247,7 @@ int cw_run_loop(const struct cw_run_loop *run)
         }
         if (state.told_after && !is_init())
             break;
-        if (now_ms() < state.look_ms)
+        if (cw_clock_ms(CLOCK_MONOTONIC) < state.look_ms)
             continue;
         look(&state);
         if (is_over(&state))

@@ -40,6 +40,7 @@ int cw_run_report_request(struct cw_request *ret, const struct cw_options *optio
             return -1;
     }
     ret->to_stderr = true;
+    ret->last_word = true;
     return 0;
 }
 
@@ -48,18 +49,9 @@ static bool wants_line(const struct cw_options *options)
     return options->verbosity > 0 || isatty(STDERR_FILENO);
 }
 
-static uint64_t connections_of(const struct cw_document *document)
-{
-    uint64_t sum = 0;
-
-    for (uint32_t i = 0; i < document->n_reports; i++)
-        sum += document->reports[i]->view->header->counters[CW_COUNTER_connections];
-    return sum;
-}
-
 static void say_clean(const struct cw_document *document, const struct cw_options *options)
 {
-    uint64_t connections = connections_of(document);
+    uint64_t connections = cw_document_connections(document);
     struct cw_line line;
     struct cw_out out;
 

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE /* memfd_create, pipe2 */
 #include "cli/selftest_process.h"
+#include "cli/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,22 +11,14 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PATIENCE_NS UINT64_C(4300000000)
 #define NS_PER_MS 1000000
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 static int left_ms(const struct cw_selftest_process *process)
 {
-    uint64_t now = now_ns();
+    uint64_t now = cw_clock_ns(CLOCK_MONOTONIC);
     return now < process->deadline_ns ? (int)((process->deadline_ns - now) / NS_PER_MS) : 0;
 }
 
@@ -93,7 +86,7 @@ int cw_selftest_start(struct cw_selftest_process *ret, const char *library, char
         return -1;
     }
     *ret = (struct cw_selftest_process){
-        .to = fds[1], .from = fds[2], .err = fds[4], .deadline_ns = now_ns() + PATIENCE_NS};
+        .to = fds[1], .from = fds[2], .err = fds[4], .deadline_ns = cw_clock_ns(CLOCK_MONOTONIC) + PATIENCE_NS};
     ret->pid = fork();
     if (ret->pid == 0)
         become(library, fds[0], fds[3], fds[4]);

@@ -1,5 +1,6 @@
 #include "cli/threads.h"
 
+#include "cli/clock.h"
 #include "cli/remote_stack.h"
 #include "cli/tasks.h"
 #include "core/ages.h"
@@ -45,13 +46,6 @@ static uint32_t conns_used(const struct cw_view *view)
 }
 
 /* --- state and call --- */
-
-static int64_t clock_ms(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* For how long the machine was suspended since it was started. First the lesser clock: what passes in between only adds. */
 static uint64_t suspended_ns(void)
@@ -170,10 +164,23 @@ static void vote(const struct look *look, const struct cw_thread *thread, bool e
     look->votes[thread - look->load->view.threads]++;
 }
 
+/* The first ones: those that a report speaks of. */
+static uint32_t find_listeners(const struct cw_view *view, uint32_t ret[CW_LISTENERS_MAX])
+{
+    const uint32_t of = CW_CONN_IN_USE | CW_CONN_LISTENER;
+    uint32_t n = 0;
+
+    for (uint32_t i = 1; i < conns_used(view) && n < CW_LISTENERS_MAX; i++)
+        if ((view->conns[i].flags & of) == of)
+            ret[n++] = i;
+    return n;
+}
+
 /* Those that owner-stuck and never-accepted may turn on (core/diagnosis_owner.c, core/diagnosis_listener.c). */
 static void count_votes(const struct look *look)
 {
     struct cw_view *view = &look->load->view;
+    uint32_t listeners[CW_LISTENERS_MAX], n_listeners = find_listeners(view, listeners);
 
     for (uint32_t i = 1; i < conns_used(view); i++) {
         struct cw_conn *conn = &view->conns[i];
@@ -181,11 +188,9 @@ static void count_votes(const struct look *look)
             !cw_leak_judge(conn, look->now_ms, look->grace_ms))
             continue;
         if (conn->origin == CW_ORIGIN_QUEUED) {
-            for (uint32_t k = 1; k < conns_used(view); k++)
-                if ((view->conns[k].flags & (CW_CONN_IN_USE | CW_CONN_LISTENER)) ==
-                        (CW_CONN_IN_USE | CW_CONN_LISTENER) &&
-                    view->conns[k].local_port == conn->local_port)
-                    vote(look, cw_listener_acceptor(view, &view->conns[k]), true);
+            for (uint32_t k = 0; k < n_listeners; k++)
+                if (view->conns[listeners[k]].local_port == conn->local_port)
+                    vote(look, cw_listener_acceptor(view, &view->conns[listeners[k]]), true);
             continue;
         }
         const struct cw_set *set = conn->flags & CW_CONN_WATCHED ? cw_view_set(view, conn->epoll_set) : NULL;
@@ -314,7 +319,7 @@ static void enter_stacks(const struct look *look)
     struct cw_snapshot *snapshot = cw_snapshot_new();
     struct cw_remote_stack *stack = malloc(sizeof *stack);
     struct cw_remote *remote = NULL;
-    int64_t end_ms = clock_ms(CLOCK_MONOTONIC) + STACKS_MS;
+    uint64_t end_ms = cw_clock_ms(CLOCK_MONOTONIC) + STACKS_MS;
     /* Equal ones take the room of one. */
     unsigned most = look->outside ? OUTSIDE_STACKS : CW_LOAD_SPARE_STACKS;
     uint32_t index;
@@ -322,7 +327,7 @@ static void enter_stacks(const struct look *look)
     if (cw_modules_read(&modules, look->load, look->proc->pid) == 0)
         remote = cw_remote_new(&modules, look->outside);
     bool ready = remote && snapshot && stack;
-    for (unsigned n = 0; ready && n < most && clock_ms(CLOCK_MONOTONIC) < end_ms; n++) {
+    for (unsigned n = 0; ready && n < most && cw_clock_ms(CLOCK_MONOTONIC) < end_ms; n++) {
         index = next_choice(look);
         if (!index)
             break;

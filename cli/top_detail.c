@@ -5,6 +5,7 @@
 #include "core/names.h"
 #include "core/text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,6 +132,7 @@ static void add_facts(struct cw_top_lines *lines, const struct cw_path *path)
     struct splitter splitter = {.lines = lines};
     struct cw_evidence evidence[CW_EVIDENCE_MAX];
     const char *before = "  evidence  ";
+    char pid[32];
     struct cw_out out;
     unsigned n;
 
@@ -140,6 +142,11 @@ static void add_facts(struct cw_top_lines *lines, const struct cw_path *path)
     cw_text_stacks(&out, report, group);
     cw_out_flush(&out);
     add_line(lines, "", 0);
+    if (path->n_parts > 1) { /* the others' is not this one's, but much the same */
+        snprintf(pid, sizeof pid, "pid %d:", (int)report->view->header->pid);
+        add_wrapped(lines, before, "              ", pid);
+        before = "            ";
+    }
     n = cw_evidence_collect(report, group, evidence);
     for (unsigned i = 0; i < n; i++)
         if (evidence[i].text[0]) {

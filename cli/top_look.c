@@ -1,6 +1,7 @@
 #include "cli/top_look.h"
 
 #include "cli/cli.h"
+#include "cli/clock.h"
 #include "cli/find.h"
 #include "cli/outside.h"
 #include "core/frames.h"
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 int cw_top_look_begin(struct cw_top_look *look, const char *ledger_dir)
@@ -36,11 +36,9 @@ static bool has_pid(const struct cw_top_model *model, pid_t pid)
 
 static uint64_t up_ms(const struct cw_proc *proc)
 {
-    struct timespec now;
-    uint64_t ticks = (uint64_t)sysconf(_SC_CLK_TCK), started_ms = proc->start_ticks * 1000 / ticks, now_ms;
+    uint64_t ticks = (uint64_t)sysconf(_SC_CLK_TCK), started_ms = proc->start_ticks * 1000 / ticks;
+    uint64_t now_ms = cw_clock_ms(CLOCK_BOOTTIME);
 
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     return now_ms > started_ms ? now_ms - started_ms : 0;
 }
 
@@ -125,8 +123,6 @@ static int build_model(struct cw_top_look *look, const struct cw_document *docum
 
 void cw_top_look_take(struct cw_top_look *look, bool thorough)
 {
-    struct timespec now;
-
     /* Ledgers of many processes are large: never two looks' worth of them. */
     cw_top_model_free(&look->model);
     cw_render_free(look->render);
@@ -135,8 +131,7 @@ void cw_top_look_take(struct cw_top_look *look, bool thorough)
     look->render = cw_watch_render(look->watch);
     add_outside(look);
     look->document = look->render ? cw_render_build(look->render) : NULL;
-    clock_gettime(CLOCK_REALTIME, &now);
-    look->real_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+    look->real_ns = cw_clock_ns(CLOCK_REALTIME);
     if (build_model(look, look->document, &look->model) == 0)
         add_missing(look, &look->model);
 }

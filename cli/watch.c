@@ -3,6 +3,7 @@
 #include "cli/watch_parts.h"
 
 #include "cli/cli.h"
+#include "cli/clock.h"
 #include "cli/sets.h"
 #include "cli/threads.h"
 
@@ -10,16 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 /* --- what the parts share --- */
 
 uint64_t cw_watch_now_ns(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+    return cw_clock_ns(CLOCK_MONOTONIC_COARSE);
 }
 
 uint32_t cw_watch_ms(const struct cw_watched *watched, uint64_t at_ns)
@@ -110,7 +108,7 @@ struct cw_watch *cw_watch_new(const struct cw_watch_of *of)
         return NULL;
     }
     if (of->root)
-        cw_watch_root(watch, of->root);
+        cw_watch_tree_root(watch->tree, of->root);
     return watch;
 }
 
@@ -129,12 +127,6 @@ void cw_watch_free(struct cw_watch *watch)
     cw_watch_eyes_free(watch->eyes);
     cw_watch_live_free(watch->live);
     free(watch);
-}
-
-void cw_watch_root(struct cw_watch *watch, pid_t root)
-{
-    watch->of.root = root;
-    cw_watch_tree_root(watch->tree, root);
 }
 
 /* --- a look --- */

@@ -30,21 +30,14 @@ struct cw_watch;
 struct cw_watch *cw_watch_new(const struct cw_watch_of *of);
 void cw_watch_free(struct cw_watch *watch);
 
-/* The run's first process, once it has been started. */
-void cw_watch_root(struct cw_watch *watch, pid_t root);
-
 /* One look: finds new processes, asks the kernel, takes in the ledgers of ended ones (of a run: and removes the files). */
 void cw_watch_look(struct cw_watch *watch);
-
-/* How many of the processes run still; *ret_left (may be NULL): how many of them are no descendants of the root any more. */
-size_t cw_watch_running(const struct cw_watch *watch, size_t *ret_left);
 
 /* A process of the run that lives now (no zombie, not the tool itself). */
 struct cw_watch_process {
     pid_t pid;
     char name[16]; /* as /proc/PID/comm has it */
     bool has_ledger;
-    bool left; /* no descendant of the root any more */
 };
 
 /* Those that the last look found: descendants without a ledger, and what has left the tree, included. Up to max of them go to

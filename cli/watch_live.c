@@ -4,6 +4,7 @@
  * rationed by what it takes. A code path is counted over all processes. */
 #include "cli/watch_parts.h"
 
+#include "cli/clock.h"
 #include "cli/sets.h"
 #include "cli/symbols.h"
 #include "cli/threads.h"
@@ -365,13 +366,6 @@ static void treat(struct cw_watch *watch, struct patient *patients, uint32_t n)
     }
 }
 
-static uint64_t cpu_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 void cw_watch_announce(struct cw_watch *watch)
 {
     struct cw_watch_live *live = watch->live;
@@ -383,7 +377,7 @@ void cw_watch_announce(struct cw_watch *watch)
         n += !watch->list[i]->ended && watch->list[i]->fresh;
     if (!n || cw_watch_now_ns() < live->after_ns)
         return;
-    uint64_t begin_ns = cpu_ns();
+    uint64_t begin_ns = cw_clock_ns(CLOCK_THREAD_CPUTIME_ID);
     patients = calloc(n < BATCH ? n : BATCH, sizeof *patients);
     n = 0;
     for (size_t i = 0; patients && i < watch->n_list && n < BATCH; i++)
@@ -392,6 +386,7 @@ void cw_watch_announce(struct cw_watch *watch)
     if (n)
         treat(watch, patients, n);
     free(patients);
-    uint64_t pause_ns = (cpu_ns() - begin_ns) * SHARE, max_ns = PAUSE_MAX_MS * UINT64_C(1000000);
+    uint64_t pause_ns = (cw_clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin_ns) * SHARE,
+             max_ns = PAUSE_MAX_MS * UINT64_C(1000000);
     live->after_ns = cw_watch_now_ns() + (pause_ns < max_ns ? pause_ns : max_ns);
 }

@@ -1,8 +1,9 @@
 /* Sockets in CLOSE_WAIT that no ledger leads to: whose they are is read from /proc/PID/fd, as seldom as can be. */
 #include "cli/watch_eyes.h"
 
+#include "cli/clock.h"
+
 #include <stdlib.h>
-#include <time.h>
 
 enum {
     FOREIGN_ROUNDS =
@@ -88,13 +89,6 @@ static void search_process(struct cw_watch *watch, struct cw_watched *watched)
     cw_eyes_settle(eyes, watched);
 }
 
-static uint64_t cpu_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 void cw_eyes_search(struct cw_watch *watch, uint64_t net_ns)
 {
     struct cw_watch_eyes *eyes = watch->eyes;
@@ -104,11 +98,12 @@ void cw_eyes_search(struct cw_watch *watch, uint64_t net_ns)
         any = is_open_question(watch, i);
     if (!any || cw_watch_now_ns() < eyes->search_after_ns)
         return;
-    uint64_t begin_ns = cpu_ns();
+    uint64_t begin_ns = cw_clock_ns(CLOCK_THREAD_CPUTIME_ID);
     for (size_t i = 0; i < watch->n_list; i++)
         if (!watch->list[i]->ended && watch->list[i]->net_ns == net_ns && watch->list[i]->pid)
             search_process(watch, watch->list[i]);
     note_foreign(watch);
-    uint64_t pause_ns = (cpu_ns() - begin_ns) * SHARE, max_ns = PAUSE_MAX_MS * UINT64_C(1000000);
+    uint64_t pause_ns = (cw_clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin_ns) * SHARE,
+             max_ns = PAUSE_MAX_MS * UINT64_C(1000000);
     eyes->search_after_ns = cw_watch_now_ns() + (pause_ns < max_ns ? pause_ns : max_ns);
 }

@@ -54,7 +54,6 @@ struct cw_watch_tree {
     size_t room, n;
     pid_t root;
     uint64_t root_ticks;
-    bool root_alive;
     bool asked_environments; /* since the root has ended */
     struct place own_place;
 };
@@ -125,7 +124,6 @@ void cw_watch_tree_root(struct cw_watch_tree *tree, pid_t root)
 
     tree->root = root;
     tree->root_ticks = cw_proc_read(&proc, root) == 0 ? proc.start_ticks : 0;
-    tree->root_alive = true;
 }
 
 /* --- reading --- */
@@ -240,8 +238,8 @@ static void find_strays(struct cw_watch *watch)
     struct cw_watch_tree *tree = watch->tree;
     const struct seen *root = tree->root ? find(tree, tree->root) : NULL;
 
-    tree->root_alive = root && root->round == watch->round && is_root(tree, &root->proc) && !root->proc.zombie;
-    if (tree->root_alive || !tree->root || tree->asked_environments)
+    bool root_alive = root && root->round == watch->round && is_root(tree, &root->proc) && !root->proc.zombie;
+    if (root_alive || !tree->root || tree->asked_environments)
         return;
     tree->asked_environments = true;
     for (size_t i = 0; i < tree->room; i++) {
@@ -330,17 +328,6 @@ void cw_watch_tree_mounts(struct cw_watch *watch, void (*each)(struct cw_watch *
     }
 }
 
-/* Whether the root is above it still. */
-static bool is_descendant(const struct cw_watch *watch, const struct seen *seen)
-{
-    for (unsigned depth = 0; seen && depth < 1000; depth++) {
-        if (is_root(watch->tree, &seen->proc))
-            return watch->tree->root_alive;
-        seen = seen->proc.ppid > 0 ? find(watch->tree, seen->proc.ppid) : NULL;
-    }
-    return false;
-}
-
 static bool has_ledger(const struct cw_watch *watch, pid_t pid)
 {
     for (size_t i = 0; i < watch->n_list; i++)
@@ -351,45 +338,22 @@ static bool has_ledger(const struct cw_watch *watch, pid_t pid)
 
 static void describe(const struct cw_watch *watch, const struct seen *seen, struct cw_watch_process *ret)
 {
-    char path[64];
-
-    *ret = (struct cw_watch_process){
-        .pid = seen->proc.pid, .has_ledger = has_ledger(watch, seen->proc.pid), .left = !is_descendant(watch, seen)};
-    snprintf(path, sizeof path, "/proc/%d/comm", (int)seen->proc.pid);
-    if (cw_proc_read_small(path, ret->name, sizeof ret->name) < 0)
-        ret->name[0] = 0;
-    ret->name[strcspn(ret->name, "\n")] = 0;
+    *ret = (struct cw_watch_process){.pid = seen->proc.pid, .has_ledger = has_ledger(watch, seen->proc.pid)};
+    cw_proc_thread_name(ret->pid, ret->pid, ret->name);
 }
 
-static size_t each_running(const struct cw_watch *watch, struct cw_watch_process *ret, size_t max, size_t *ret_left)
+size_t cw_watch_processes(const struct cw_watch *watch, struct cw_watch_process *ret, size_t max)
 {
     size_t n = 0;
 
-    *ret_left = 0;
     for (size_t i = 0; i < watch->tree->room; i++) {
         const struct seen *seen = &watch->tree->table[i];
         bool wanted = seen->member || has_ledger(watch, seen->proc.pid);
         if (!is_there(watch, seen) || !wanted)
             continue;
-        *ret_left += !is_descendant(watch, seen);
         if (n < max)
             describe(watch, seen, &ret[n]);
         n++;
     }
     return n;
-}
-
-size_t cw_watch_running(const struct cw_watch *watch, size_t *ret_left)
-{
-    size_t left, n = each_running(watch, NULL, 0, &left);
-
-    if (ret_left)
-        *ret_left = left;
-    return n;
-}
-
-size_t cw_watch_processes(const struct cw_watch *watch, struct cw_watch_process *ret, size_t max)
-{
-    size_t left;
-    return each_running(watch, ret, max, &left);
 }

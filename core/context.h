@@ -23,13 +23,13 @@ struct cw_context_fork {
 
 struct cw_context {
     const struct cw_view *view;
-    const struct cw_resolver *resolver;   /* may be NULL */
-    struct cw_symbol *symbols;            /* room for CW_SYMBOLS_MAX */
-    uint32_t *last_conn;                  /* by thread index: the connection that it read or wrote last, 0 none */
-    uint32_t n_threads;                   /* room in last_conn */
-    uint32_t *first_waiter;               /* by set index: a thread that waits on it, 0 none; NULL: no room, ask the records */
-    uint32_t n_sets;                      /* room in first_waiter */
-    const struct cw_context_call *calls;  /* threads that are inside a call on an fd, by fd; NULL: likewise */
+    const struct cw_resolver *resolver; /* may be NULL */
+    struct cw_symbol *symbols;          /* room for CW_SYMBOLS_MAX */
+    uint32_t *last_conn;                /* by thread index: the connection that it read or wrote last, 0 none */
+    uint32_t n_threads;                 /* room in last_conn */
+    uint32_t *first_waiter; /* by set index: a thread that waits on it, 0 none; NULL: no room, ask the records */
+    uint32_t n_sets;        /* room in first_waiter */
+    const struct cw_context_call *calls; /* threads that are inside a call on an fd, by fd; NULL: likewise */
     uint32_t n_calls;
     const struct cw_context_fork *forks;  /* those on record, by thread; NULL: likewise */
     uint32_t n_forks, fork_seq;           /* fork_seq: the counter when they were gathered */

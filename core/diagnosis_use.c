@@ -52,8 +52,7 @@ static bool still_watched(const struct cw_facts *facts)
         return false;
     if (!set)
         return true;
-    return cw_set_waited_on(facts, set) ||
-           cw_after(cw_later(set->return_ms, set->idle_ms), cw_touched_ms(facts->conn));
+    return cw_set_waited_on(facts, set) || cw_after(cw_later(set->return_ms, set->idle_ms), cw_touched_ms(facts->conn));
 }
 
 bool cw_holds_abandoned(const struct cw_facts *facts)

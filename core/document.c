@@ -195,6 +195,19 @@ uint64_t cw_document_counter(const struct cw_document *document, enum cw_counter
     return sum;
 }
 
+uint64_t cw_document_connections(const struct cw_document *document)
+{
+    uint64_t opened = cw_document_counter(document, CW_COUNTER_accepted);
+    uint64_t most = 0;
+
+    opened += cw_document_counter(document, CW_COUNTER_connected);
+    for (uint32_t i = 0; i < document->n_reports; i++) {
+        uint64_t seen = document->reports[i]->view->header->counters[CW_COUNTER_connections];
+        most = seen > most ? seen : most;
+    }
+    return opened > most ? opened : most;
+}
+
 uint32_t cw_document_recorded(const struct cw_document *document)
 {
     uint32_t n = 0;

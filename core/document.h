@@ -26,7 +26,7 @@ struct cw_path {
 
 /* Reports list so many code paths of a section, those with most sockets. Nobody reads more: it is a damaged ledger that has
  * more, or one where each socket has a label of its own. */
-enum { CW_PATHS_LISTED = 2048 };
+enum { CW_PATHS_LISTED = 1024 };
 
 struct cw_document {
     const struct cw_report *const
@@ -43,7 +43,8 @@ size_t cw_document_share_bytes(const struct cw_view *const *views, uint32_t n);
 /* Of every socket in CLOSE_WAIT, failed or closed late that more than one view has on record, all records but one get
  * CW_CONN_ELSEWHERE: reports do not count them; marks of before are taken away. The one that stays is of a process that
  * still had it open within 2 s of the last that had, of these the one that read or wrote it last (by start_mono_ns and the
- * record's ms), and if none ever did, of the first view. A socket is known by its inode; what waits in an accept queue has
+ * record's ms), and if none ever did, of the first view; of what waits in an accept queue, the one that looks at the listener
+ * rather than one that only has it open. A socket is known by its inode; what waits in an accept queue has
  * none and is known by its addresses, within a pid namespace. Views of another machine or another boot (host; boots that the
  * clocks put a day apart or more) share nothing. After the states were entered, before the reports are built; for one view
  * too. */
@@ -64,6 +65,9 @@ static inline uint32_t cw_document_listed(const struct cw_document *document, en
 
 /* A counter of the recorders, of all processes together. */
 uint64_t cw_document_counter(const struct cw_document *document, enum cw_counter counter);
+
+/* TCP connections seen, of all processes together; one that came to a second of them by exec or SCM_RIGHTS counts once. */
+uint64_t cw_document_connections(const struct cw_document *document);
 
 /* How many of the processes had a recorder: of the others (CW_HEADER_OUTSIDE) nobody has counted anything. */
 uint32_t cw_document_recorded(const struct cw_document *document);

@@ -154,6 +154,24 @@ static uint64_t touched_ms(const struct share *share, const struct candidate *ca
     return in_ms > out_ms ? in_ms : out_ms;
 }
 
+/* How much the process has to do with the queue that the connection waits in: 2 it looks at the listener, 1 it has accepted
+ * from it, 0 it only has it open, as the master of a server whose workers accept. */
+static unsigned serves_queue(const struct share *share, const struct candidate *candidate)
+{
+    const struct cw_view *view = share->views[candidate->view];
+    const struct cw_conn *conn = conn_of(share, candidate);
+    const uint32_t of = CW_CONN_IN_USE | CW_CONN_LISTENER;
+    uint32_t used = conns_used(view);
+
+    for (uint32_t i = 1; conn->origin == CW_ORIGIN_QUEUED && i < used; i++) {
+        const struct cw_conn *listener = &view->conns[i];
+        if ((listener->flags & (of | CW_CONN_LATE)) != of || listener->local_port != conn->local_port)
+            continue;
+        return listener->flags & (CW_CONN_WATCHED | CW_CONN_POLLED) ? 2 : listener->in_last_ms ? 1 : 0;
+    }
+    return 0;
+}
+
 /* Whether a's record is to stand for the socket rather than b's. */
 static bool is_better(const struct share *share, const struct candidate *a, const struct candidate *b,
                       uint64_t latest_ms)
@@ -165,6 +183,7 @@ static bool is_better(const struct share *share, const struct candidate *a, cons
                     : order(open_until_ms(share, a) + TOGETHER_MS >= latest_ms,
                             open_until_ms(share, b) + TOGETHER_MS >= latest_ms);
     result = result ? result : order(!(conn_a->flags & CW_CONN_LATE), !(conn_b->flags & CW_CONN_LATE));
+    result = result ? result : order(serves_queue(share, a), serves_queue(share, b));
     result = result ? result : order(touched_ms(share, a), touched_ms(share, b));
     return result > 0; /* else the first one */
 }

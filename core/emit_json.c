@@ -53,7 +53,7 @@ static void out_totals(struct cw_json *json, const struct cw_document *document)
         held += document->reports[i]->in.held_sockets;
     }
     cw_json_open(json, "totals", '{');
-    cw_json_u64_if(json, "connections", recorded, N(connections));
+    cw_json_u64_if(json, "connections", recorded, cw_document_connections(document));
     cw_json_u64_if(json, "accepted", recorded, N(accepted));
     cw_json_u64_if(json, "connected", recorded, N(connected));
     cw_json_u64(json, "close_wait", totals->close_wait);

@@ -120,9 +120,19 @@ static void out_paths(struct cw_out *out, const struct cw_document *document, en
     }
 }
 
+/* Who asks about a server that hangs now, without a recorder in it, wants to see where its threads are, however young the
+ * sockets. */
+static bool is_worth_a_look(const struct cw_document *document)
+{
+    for (uint32_t i = 0; i < document->n_reports; i++)
+        if ((document->reports[i]->view->header->flags & CW_HEADER_OUTSIDE) && document->reports[i]->totals.settling)
+            return true;
+    return false;
+}
+
 void cw_emit_text(struct cw_out *out, const struct cw_document *document)
 {
-    if (!cw_document_has_findings(document)) {
+    if (!cw_document_has_findings(document) && !is_worth_a_look(document)) {
         cw_text_clean(out, document);
         return;
     }

@@ -154,6 +154,11 @@ static bool has_build_id(const struct cw_module *module)
 /* As much of a file's name as tells it from others. */
 enum { HASHED_BYTES = 64 };
 
+static uint64_t hash_name(uint64_t hash, const char *name)
+{
+    return cw_hash_str(cw_hash_bytes(hash, name, strnlen(name, HASHED_BYTES)), "");
+}
+
 static uint64_t hash_frame(uint64_t hash, const struct cw_view *view, uint64_t frame)
 {
     const struct cw_module *module = cw_view_module(view, CW_FRAME_MODULE(frame));
@@ -165,7 +170,7 @@ static uint64_t hash_frame(uint64_t hash, const struct cw_view *view, uint64_t f
     if (has_build_id(module))
         hash = cw_hash_bytes(hash, module->build_id, module->build_id_len);
     else
-        hash = cw_hash_str(cw_hash_bytes(hash, name, strnlen(name, HASHED_BYTES)), "");
+        hash = hash_name(hash, name);
     return cw_hash_bytes(hash, &offset, sizeof(offset));
 }
 
@@ -193,7 +198,7 @@ uint64_t cw_hash_functions(uint64_t hash, const struct cw_view *view, const stru
     unsigned n = cw_frames_shown(view, resolver, stack, symbols, frames);
 
     for (unsigned i = 0; i < n; i++) {
-        hash = cw_hash_str(hash, cw_frame_module_name(view, frames[i]));
+        hash = hash_name(hash, cw_frame_module_name(view, frames[i]));
         /* The outermost of an inlined chain: what is inlined changes from build to build. */
         unsigned k = cw_frame_symbols(view, resolver, frames[i], symbols);
         hash = cw_hash_str(hash, k && symbols[k - 1].function ? symbols[k - 1].function : "?");

@@ -185,20 +185,22 @@ static bool is_control(uint32_t c)
            (c >= 0x2066 && c <= 0x2069);
 }
 
-/* How many bytes from here on are ASCII that stands for itself everywhere. */
-static size_t plain_run(const unsigned char *p)
+/* Writes what is ASCII and stands for itself everywhere, at once; returns where that ends. */
+static const unsigned char *out_plain(struct cw_out *out, const unsigned char *p)
 {
     size_t n = 0;
     while (p[n] >= 0x20 && p[n] < 0x7F && p[n] != '"' && p[n] != '\\')
         n++;
-    return n;
+    if (n)
+        cw_out_mem(out, p, n);
+    return p + n;
 }
 
 void cw_out_safe(struct cw_out *out, const char *s)
 {
-    const unsigned char *p = (const unsigned char *)s;
+    const unsigned char *p = out_plain(out, (const unsigned char *)s);
 
-    for (size_t run; cw_out_mem(out, p, run = plain_run(p)), *(p += run);) {
+    for (; *p; p = out_plain(out, p)) {
         uint32_t c = 0;
         unsigned n = utf8_next(p, &c);
         if (n && !is_control(c)) {
@@ -233,7 +235,7 @@ void cw_out_json_str(struct cw_out *out, const char *s)
         return;
     }
     cw_out_char(out, '"');
-    for (const unsigned char *p = (const unsigned char *)s; *p;) {
+    for (const unsigned char *p = out_plain(out, (const unsigned char *)s); *p; p = out_plain(out, p)) {
         uint32_t c = 0;
         unsigned n = utf8_next(p, &c);
         if (!n) {

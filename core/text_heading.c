@@ -187,7 +187,7 @@ void cw_text_connections(struct cw_out *out, const struct cw_document *document)
     uint32_t recorded = cw_document_recorded(document), n = document->n_reports;
 
     if (recorded) {
-        cw_text_plural(out, cw_document_counter(document, CW_COUNTER_connections), "TCP connection");
+        cw_text_plural(out, cw_document_connections(document), "TCP connection");
         cw_out_str(out, recorded < n ? ", " : "");
     }
     if (recorded == n)

@@ -310,7 +310,7 @@ enum cw_module_kind { CW_MODULE_OTHER = 0, CW_MODULE_MAIN = 1, CW_MODULE_LIBC = 
 
 /* Counters that any thread raises; JSON name and what is counted. */
 #define CW_COUNTERS(X)                                                                                                 \
-    X(connections)     /* TCP connections seen, listeners apart */                                                     \
+    X(connections)     /* TCP connections seen, listeners apart: those that came by exec or SCM_RIGHTS, too */         \
     X(accepted)                                                                                                        \
     X(connected)                                                                                                       \
     X(closes_unseen)   /* records whose fd turned out to mean another socket, or none */                               \

@@ -252,7 +252,10 @@ void cw_on_found(const struct cw_site *site, enum cw_origin origin, enum cw_call
     if (listens) {
         CW_ADD(CW_P->view.header->listeners, 1);
     } else if (sock.peer_port) {
-        connection_opened(origin == CW_ORIGIN_ACCEPT ? CW_COUNTER_accepted : CW_COUNTER_connected);
+        /* One that came by exec or SCM_RIGHTS was accepted or connected elsewhere. */
+        cw_count(CW_COUNTER_connections);
+        if (origin == CW_ORIGIN_ACCEPT)
+            cw_count(CW_COUNTER_accepted);
     }
 }
 

@@ -29,9 +29,9 @@ static uint32_t kind, conns = 100000, threads = 65534, sets = 65534, forks = 100
 static const struct {
     const char *name;
     uint32_t *value;
-} keys[] = {{"kind", &kind},       {"conns", &conns},         {"threads", &threads}, {"sets", &sets},
-            {"forks", &forks},     {"listeners", &listeners}, {"modules", &modules}, {"stacks", &stacks},
-            {"depth", &depth},     {"names", &names},         {"ids", &ids},         {"outside", &outside},
+} keys[] = {{"kind", &kind},   {"conns", &conns},         {"threads", &threads}, {"sets", &sets},
+            {"forks", &forks}, {"listeners", &listeners}, {"modules", &modules}, {"stacks", &stacks},
+            {"depth", &depth}, {"names", &names},         {"ids", &ids},         {"outside", &outside},
             {"lines", &lines}};
 
 static struct cw_ledger header = {.magic = CW_LEDGER_MAGIC,
@@ -48,11 +48,10 @@ static struct cw_ledger header = {.magic = CW_LEDGER_MAGIC,
                                   .exe = "/nonexistent/server",
                                   .command = "server\0"};
 
-static void *section(int fd, unsigned id, uint64_t stride, uint32_t used, uint64_t *at)
+static void *section(unsigned id, uint64_t stride, uint32_t used, uint64_t *at)
 {
     void *memory = calloc(used + 1, stride);
 
-    (void)fd;
     if (!memory)
         err(1, "calloc");
     header.sections[id] =
@@ -188,7 +187,8 @@ int main(int argc, char **argv)
         char *value = strchr(argv[i], '=');
         size_t k = 0;
         while (value && k < sizeof keys / sizeof *keys &&
-               (strlen(keys[k].name) != (size_t)(value - argv[i]) || strncmp(keys[k].name, argv[i], strlen(keys[k].name)) != 0))
+               (strlen(keys[k].name) != (size_t)(value - argv[i]) ||
+                strncmp(keys[k].name, argv[i], strlen(keys[k].name)) != 0))
             k++;
         if (!value || k == sizeof keys / sizeof *keys)
             errx(2, "%s?", argv[i]);
@@ -208,7 +208,7 @@ int main(int argc, char **argv)
     if (lines)
         names = (uint32_t)strlen(self) + 1;
 
-#define SECTION(id, type, n) type *of_##id = section(fd, CW_SECTION_##id, sizeof(type), n, &at)
+#define SECTION(id, type, n) type *of_##id = section(CW_SECTION_##id, sizeof(type), n, &at)
     SECTION(SLOTS, uint64_t, conns + 1);
     SECTION(CONNS, struct cw_conn, conns + listeners + 1);
     SECTION(THREADS, struct cw_thread, threads + 1);
@@ -245,8 +245,12 @@ int main(int argc, char **argv)
         }
     }
     for (uint32_t i = 1; i <= sets; i++)
-        of_SETS[i] = (struct cw_set){.flags = 1, .fd = (int32_t)i, .return_ms = NOW_MS - 50002000, .refs = 1,
-                                     .return_stack = stack_of(i), .return_thread = 1 + i % threads};
+        of_SETS[i] = (struct cw_set){.flags = 1,
+                                     .fd = (int32_t)i,
+                                     .return_ms = NOW_MS - 50002000,
+                                     .refs = 1,
+                                     .return_stack = stack_of(i),
+                                     .return_thread = 1 + i % threads};
     for (uint32_t i = 1; i <= forks; i++)
         of_FORKS[i % (forks + 1)] = (struct cw_fork){.seq = i, .ms = 1, .thread = threads + 1, .pid = (int32_t)i};
     make_stacks(of_STACKS);

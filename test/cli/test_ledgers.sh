@@ -240,4 +240,36 @@ patch "$place" "$ago"
 touch -d '8 days ago 23 hours ago' "$place"
 run "$tool" version
 check "killed nine days ago" is "$(count)" 0
+
+# What is named like a ledger and is none stays, however old and whoever asks.
+ns=$(stat -Lc %i /proc/self/ns/pid)
+mkdir -m 700 strange
+echo "notes" >"strange/$ns.999999.5.aa.cwg"
+mkfifo "strange/$ns.999998.5.aa.cwg"
+mkdir "strange/$ns.999997.5.aa.cwg"
+ln -s "$work/old.cwg" "strange/$ns.999996.5.aa.cwg"
+: >"strange/$ns.999995.5.aa.cwg"
+touch -d '20 days ago' "strange/$ns.999999.5.aa.cwg"
+run "$tool" clean --force --ledger-dir="$work/strange"
+check "clean says what is no ledger" says out "3 stay, being no ledgers"
+check "and has removed the one that was never written to" is "$(find strange -mindepth 1 | wc -l)" 4
+run "$tool" clean "strange/$ns.999999.5.aa.cwg"
+check "also when it is named" is "$rc $(cat "strange/$ns.999999.5.aa.cwg")" "2 notes"
+mkdir -p "$dir"
+mv "strange/$ns.999999.5.aa.cwg" "$dir"
+run "$tool" version
+check "age does not make it one" is "$(cat "$dir/$ns.999999.5.aa.cwg")" notes
+rm -f "$dir/$ns.999999.5.aa.cwg"
+
+# Thousands of other pid namespaces: each process is looked at once, not once for each.
+mkdir -m 700 many
+i=0
+while [ $i -lt 3000 ]; do
+    i=$((i + 1))
+    ln old.cwg "many/4026539999.$i.5.aa.cwg"
+done
+start=$(date +%s)
+run "$tool" ledgers --ledger-dir="$work/many"
+check "3,000 ledgers are listed" is "$(rows | wc -l)" 3000
+check "in less than 4 s" test $(($(date +%s) - start)) -lt 4
 finish

@@ -139,6 +139,10 @@ if command -v strace >/dev/null && strace -o trace -f -p "$pid" 2>strace.err & t
     until [ "$(awk '/^TracerPid/ { print $2 }' "/proc/$pid/task/$tid/status")" = "$tracer" ] || [ $tries -gt 5000 ]; do
         tries=$((tries + 1))
     done
+    # To be traced it was stopped for a moment; then it is in its call (futex is 202) again.
+    until [ "$(cut -d' ' -f1 "/proc/$pid/task/$tid/syscall")" = 202 ] || [ $tries -gt 5000 ]; do
+        tries=$((tries + 1))
+    done
     report
     check "a traced process" is "$rc" 0
     check "a traced process: why there is no stack" is "$(evidence thread_stack "e['unavailable']")" EPERM

@@ -101,7 +101,13 @@ check "--dead: those that were killed, in one report" is "$(json "sorted(p['pid'
     "$(printf '%s\n' "$a" "$b" | sort -n | paste -sd, | sed 's/,/, /;s/.*/[&]/')"
 check "--dead: one code path" is "$(json "[(g['count'], g['diagnosis']) for g in r['leaks']]")" "[(23, 'eof-not-closed')]"
 check "--dead: killed" is "$(json "set(p['ended']['how'] for p in r['processes'])")" "{'killed'}"
-report --format=json "$a" "$c"
+report --format=json "$a"
+check "a dead pid alone: what it has left" is "$rc" 0
+check "a dead pid alone: its sockets" is "$(json "r['process']['pid'], r['totals']['leaked'], r['ended']['how']")" "($a, 12, 'killed')"
+true & # a number that nobody has now
+gone=$!
+wait "$gone"
+report --format=json "$gone" "$c"
 check "a dead pid among living ones" is "$rc" 2
 check "a dead pid: what next" says err "--dead"
 check "the living one is reported" is "$(by_report)" "$(by_ss "$c")"

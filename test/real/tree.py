@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 
-from kernel import close_wait_rows, status_field, tree, wait_until
+from kernel import Timeout, close_wait_rows, status_field, tree, wait_until
 from process import Failure
 
 PATIENCE_S = 10
@@ -42,11 +42,15 @@ class Server:
         with open(f'{work}/stderr', 'w', encoding='utf-8') as errors:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=work,
                                             env=dict(os.environ, LANG='C.UTF-8'), start_new_session=True)
-        with open(f'/proc/{self.process.pid}/stat', encoding='utf-8') as file:
-            self.start_ticks = int(file.read().rpartition(')')[2].split()[19])
-        if port is None:
-            self.port = int(self.process.stdout.readline())
-        wait_until('the server to listen', self.listens)
+        try:
+            with open(f'/proc/{self.process.pid}/stat', encoding='utf-8') as file:
+                self.start_ticks = int(file.read().rpartition(')')[2].split()[19])
+            if port is None:
+                self.port = int(self.process.stdout.readline())
+            wait_until('the server to listen', self.listens)
+        except BaseException:
+            self.close()
+            raise
 
     # --- its processes ---
 
@@ -57,8 +61,11 @@ class Server:
 
     def pids(self):
         """All that live, oldest first: the main one is in front. Those that were met before count wherever they are."""
-        self.known |= tree(self.process.pid) - {self.process.pid}
-        self.known |= tree(self.main) if self.main else set()
+        roots = self.known | ({self.main} if self.main else set())
+        if self.process.poll() is None:
+            roots.add(self.process.pid)
+        for root in roots:
+            self.known |= tree(root) - {self.process.pid}
         self.met |= self.known
         self.known = {pid for pid in self.known if (status_field(pid, 'State') or 'Z')[0] != 'Z'}
         return sorted(self.known)
@@ -105,8 +112,17 @@ class Server:
         for client in self.clients:
             client.close()
         self.clients = []
-        return wait_until(f'{len(names)} sockets in CLOSE_WAIT',
-                          lambda: self.rows() if {row[1] for row in self.rows()} == names else None)
+        rows = []
+
+        def there():
+            rows[:] = self.rows()
+            return {row[1] for row in rows} == names
+        try:
+            wait_until('all in CLOSE_WAIT', there, 8)
+        except Timeout:
+            raise Failure(f'of {len(names)} clients that left ss shows in CLOSE_WAIT: {rows}; missing '
+                          f'{names - {row[1] for row in rows}}') from None
+        return rows
 
     def rows(self):
         """[(local, peer, [(pid, fd)], recv_q)] of its sockets in CLOSE_WAIT, those in accept queues included."""
@@ -127,8 +143,11 @@ class Server:
         return {diagnosis: int(count.replace(',', '')) for count, diagnosis in found}
 
     def await_lines(self, *diagnoses):
-        """A live line for each of these, in the given time of a few looks."""
-        wait_until(f'lines that tell of {diagnoses}', lambda: set(diagnoses) <= set(self.lines()), 8)
+        """A live line for each of these, within a few looks."""
+        try:
+            wait_until('the lines', lambda: set(diagnoses) <= set(self.lines()), 8)
+        except Timeout:
+            raise Failure(f'no lines that tell of {diagnoses}, only: {self.said()}') from None
 
     def await_any_line(self):
         wait_until('a live line', self.lines, 8)
@@ -165,6 +184,13 @@ class Server:
                   if int(path.split('.')[2]) >= self.start_ticks]
         return glob.glob(f'{self.ledgers}/*') + others
 
+    @staticmethod
+    def _kill(pid):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
     def close(self):
         for client in self.clients:
             client.close()
@@ -172,11 +198,9 @@ class Server:
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
-        for pid in self.known:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        while self.pids():  # again: a main process makes new ones for those that end before it
+            for pid in self.pids():
+                self._kill(pid)
         for path in self.ledger_files():
             os.unlink(path)
         os.rmdir(self.ledgers)

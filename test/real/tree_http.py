@@ -286,12 +286,16 @@ def case_proxy(start, each, diagnosis):
 def daemon(build, work, grace):
     """As nginx is usually started: the first process ends at once. Returns the server and its main process."""
     server = nginx(build, work, main='daemon on;', grace=grace)
-    wait_until('its pid file', lambda: os.path.exists(f'{work}/nginx.pid') and os.path.getsize(f'{work}/nginx.pid'))
-    with open(f'{work}/nginx.pid', encoding='ascii') as file:
-        main = int(file.read())
-    server.main = main
-    # The main one has not touched a socket since it was forked, and has written its title over its environment.
-    wait_until('run to say that it follows them', lambda: 'following 5 processes' in server.said())
+    try:
+        wait_until('its pid file', lambda: os.path.exists(f'{work}/nginx.pid') and os.path.getsize(f'{work}/nginx.pid'))
+        with open(f'{work}/nginx.pid', encoding='ascii') as file:
+            main = int(file.read())
+        server.main = main
+        # The main one has not touched a socket since it was forked, and has written its title over its environment.
+        wait_until('run to say that it follows them', lambda: 'following 5 processes' in server.said())
+    except BaseException:
+        server.close()
+        raise
     return server, main
 
 

@@ -148,6 +148,7 @@ uint16_t fixture_set(struct fixture *fixture, int fd)
     if (index >= fixture->view.n_sets)
         abort();
     fixture->view.sets[index] = (struct cw_set){.flags = 1, .fd = fd, .refs = 1};
+    fixture->header.sections[CW_SECTION_SETS].used = fixture->n_sets;
     return (uint16_t)index;
 }
 

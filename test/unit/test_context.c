@@ -108,6 +108,55 @@ static void test_in_call(void **state)
     fixture_free(f);
 }
 
+/* The indices say what a search through the records says, where there is no memory for them. */
+static void test_without_indices(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(4);
+    struct gathered g, bare;
+    uint32_t refs[4], n_sets = 3;
+    uint16_t sets[3];
+
+    for (unsigned i = 0; i < 4; i++)
+        refs[i] = fixture_thread(f, (int)(10 + i), "t");
+    for (unsigned i = 0; i < n_sets; i++)
+        sets[i] = fixture_set(f, (int)(20 + i));
+    for (unsigned i = 1; i <= 4; i++) {
+        f->view.threads[i].in_wait = i != 2;
+        f->view.threads[i].waiting_set = sets[i / 2 % n_sets];
+        f->view.threads[i].exit_ms = i == 1;
+        f->view.threads[i].k_ms = 1;
+        f->view.threads[i].k_syscall = SYS_read;
+        f->view.threads[i].k_object = (int)(30 - i / 2);
+    }
+    for (uint32_t i = 0; i < 11; i++)
+        fixture_fork(f, refs[i * i % 4], i);
+    gather(f, &g);
+    cw_context_gather(&bare.context, &f->view, NULL, bare.symbols, bare.memory, 5 * sizeof(uint32_t));
+    assert_non_null(g.context.first_waiter);
+    assert_non_null(g.context.calls);
+    assert_non_null(g.context.forks);
+    assert_null(bare.context.first_waiter);
+    assert_null(bare.context.calls);
+    assert_null(bare.context.forks);
+    for (unsigned i = 0; i < n_sets; i++) {
+        const struct cw_set *set = cw_view_set(&f->view, sets[i]);
+        assert_ptr_equal(cw_context_waiter(&g.context, set), cw_context_waiter(&bare.context, set));
+    }
+    assert_non_null(cw_context_waiter(&g.context, cw_view_set(&f->view, sets[2])));
+    for (int fd = 26; fd < 32; fd++)
+        assert_ptr_equal(cw_context_in_call(&g.context, fd), cw_context_in_call(&bare.context, fd));
+    assert_ptr_equal(cw_context_in_call(&g.context, 29), &f->view.threads[2]);
+    for (unsigned i = 0; i < 4; i++)
+        for (uint32_t seq = 0; seq < 14; seq++)
+            assert_ptr_equal(cw_context_fork(&g.context, refs[i], seq), cw_context_fork(&bare.context, refs[i], seq));
+    /* Odd ones by the first thread, even ones by the second; 11 in all, of which the ring has kept the last 8. */
+    assert_int_equal(cw_context_fork(&g.context, refs[1], 9)->seq, 10);
+    assert_int_equal(cw_context_fork(&g.context, refs[0], 1)->seq, 5);
+    assert_null(cw_context_fork(&g.context, refs[1], 11));
+    fixture_free(f);
+}
+
 static void test_listener(void **state)
 {
     (void)state;
@@ -171,7 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_last_conn),   cmocka_unit_test(test_more_threads_than_memory),
         cmocka_unit_test(test_in_call),     cmocka_unit_test(test_listener),
-        cmocka_unit_test(test_interpreted),
+        cmocka_unit_test(test_interpreted), cmocka_unit_test(test_without_indices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -125,6 +125,11 @@ static void test_one_path(void **state)
     assert_int_equal(document->totals.leaked, 5);
     assert_int_equal(document->totals.close_wait, 5);
     assert_int_equal(cw_document_counter(document, CW_COUNTER_connections), 5);
+    assert_int_equal(cw_document_connections(document), 5);
+    tree.f[1]->header.counters[CW_COUNTER_connections]++; /* it came by exec */
+    assert_int_equal(cw_document_connections(document), 5);
+    tree.f[1]->header.counters[CW_COUNTER_connections] = 9; /* from outside of these processes */
+    assert_int_equal(cw_document_connections(document), 9);
     assert_true(cw_document_has_findings(document));
     assert_true(cw_document_fails(document));
     tree_free(&tree);

@@ -213,6 +213,32 @@ static void test_queued(void **state)
     tree_free(&tree);
 }
 
+/* The master of a server has the listener and does nothing with it; a worker waits for it, and can tell why nobody accepts. */
+static void test_queued_for_a_worker(void **state)
+{
+    (void)state;
+    struct tree tree;
+    struct cw_conn *listeners[PROCESSES];
+
+    tree_new(&tree);
+    for (uint32_t i = 0; i < PROCESSES; i++) {
+        queue(&tree, i);
+        listeners[i] = fixture_conn(tree.f[i], 500);
+        listeners[i]->flags = CW_CONN_IN_USE | CW_CONN_LISTENER;
+        listeners[i]->local_port = tree.conn[i]->local_port;
+    }
+    assert_int_equal(kept(&tree), 1 << 0);
+    listeners[1]->in_last_ms = 900; /* has accepted from it */
+    assert_int_equal(kept(&tree), 1 << 1);
+    listeners[2]->flags |= CW_CONN_WATCHED;
+    assert_int_equal(kept(&tree), 1 << 2);
+    listeners[2]->local_port++; /* another port's */
+    assert_int_equal(kept(&tree), 1 << 1);
+    listeners[0]->flags |= CW_CONN_POLLED;
+    assert_int_equal(kept(&tree), 1 << 0);
+    tree_free(&tree);
+}
+
 /* One view shares nothing with itself; little scratch memory does no harm. */
 static void test_alone_and_little_memory(void **state)
 {
@@ -319,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_closed_late_by_some),
         cmocka_unit_test(test_other_machines),
         cmocka_unit_test(test_queued),
+        cmocka_unit_test(test_queued_for_a_worker),
         cmocka_unit_test(test_alone_and_little_memory),
         cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_many),

@@ -13,7 +13,8 @@ static void three(struct tree *tree)
     tree->f[2]->header.ended = CW_ENDED_SIGNAL;
     strcpy(tree->f[2]->header.exe, "/usr/bin/helper");
     for (uint32_t i = 0; i < PROCESSES; i++) {
-        tree->f[i]->header.counters[CW_COUNTER_connections] = 500;
+        tree->f[i]->header.counters[CW_COUNTER_connections] = 510; /* 10 of them by exec */
+        tree->f[i]->header.counters[CW_COUNTER_accepted] = 500;
         tree->f[i]->header.counters[CW_COUNTER_closes_unseen] = i;
     }
 }

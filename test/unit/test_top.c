@@ -293,7 +293,7 @@ static void test_widths(void **state)
         leak(&world, world.accept, GRACE + 1000);
     model = build(&world, &states);
     process = model->processes[0];
-    strcpy(process.name, "a-program-with-a-very-long-name-of-its-own-日本語-which-goes-on");
+    strcpy(process.name, "a-program-with-a-very-long-name-of-its-own-日本語-goes-on"); /* 61 bytes */
     for (unsigned width = 40; width <= 240; width++) {
         cw_top_row_process(row, &process, width);
         assert_true(cw_top_columns(row) <= width);
