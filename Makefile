@@ -47,7 +47,7 @@ DEPS_FUZZ  := clang libclang-rt-14-dev
 CORE_SRC    := $(sort $(wildcard core/*.c))
 PRELOAD_SRC := $(sort $(wildcard preload/*.c))
 PRELOAD_ASM := $(sort $(wildcard preload/*.S))
-CLI_SRC     := $(sort $(wildcard cli/*.c))
+CLI_SRC     := $(sort $(wildcard cli/*.c cli/*/*.c))
 UNIT_SRC    := $(sort $(wildcard test/unit/test_*.c))
 EXAMPLE_SRC := $(sort $(wildcard examples/*/*.c))
 
@@ -204,7 +204,7 @@ TEST_SCRIPTS := $(sort $(wildcard test/cli/test_*.sh))
 
 FIXTURE := $(call objs,$(wildcard test/unit/fixture.c))
 # What the tool shows is tested with made-up reports, too.
-$(BUILD)/test/unit/test_top: $(call objs,cli/top_model.c cli/top_rows.c cli/top_text.c cli/top_detail.c)
+$(BUILD)/test/unit/test_top: $(call objs,cli/top/model.c cli/top/rows.c cli/top/text.c cli/top/detail.c)
 
 $(UNIT_BIN): %: %.o $(FIXTURE) $(CORE_OBJ)
 	$(call say,LD,$@)
@@ -264,7 +264,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_SRC := $(sort $(wildcard test/fuzz/fuzz_*.c))
 FUZZ_BIN := $(call bins,$(FUZZ_SRC))
 
-$(FUZZ_BIN): %: %.o $(call objs,cli/load.c cli/adopt.c cli/find.c) $(CORE_OBJ)
+$(FUZZ_BIN): %: %.o $(call objs,cli/ledger/load.c cli/ledger/adopt.c cli/ledger/find.c) $(CORE_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(SAN_FLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^
 
@@ -319,7 +319,7 @@ translation-done: ## FILE=README.zh.md: say that it has been brought up to date 
 
 # --- lint, bench, clean, help ---
 
-C_FILES := $(sort $(wildcard include/*.h core/*.[ch] preload/*.[ch] cli/*.[ch] examples/*/*.[ch] \
+C_FILES := $(sort $(wildcard include/*.h core/*.[ch] preload/*.[ch] cli/*.[ch] cli/*/*.[ch] examples/*/*.[ch] \
              test/unit/*.[ch] test/preload/*.[ch] test/stress/*.[ch] test/bench/*.[ch] test/support/*.[ch] \
              test/e2e/*.[ch] test/e2e/victims/*.[ch] test/e2e/victims/*/*.[ch] test/cli/*.[ch] test/real/*.[ch] test/fuzz/*.[ch]))
 

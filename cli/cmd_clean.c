@@ -1,8 +1,8 @@
 /* cwguard clean: removes the ledgers of processes that have ended, and no others. */
 #include "cli/cli.h"
-#include "cli/find.h"
-#include "cli/ledger_row.h"
-#include "cli/load.h"
+#include "cli/ledger/find.h"
+#include "cli/ledger/ledger_row.h"
+#include "cli/ledger/load.h"
 #include "core/options.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* cwguard doctor PROGRAM | PID: a line for each thing that decides whether it will work. */
 #include "cli/cli.h"
-#include "cli/doctor.h"
+#include "cli/doctor/doctor.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@ static const struct finding {
     enum cw_answer (*check)(const struct cw_patient *patient, char *detail);
 } findings[] = {
 #define CW_FINDING(id, severity, well, ill, advice) {#id, severity, well, ill, advice, cw_doctor_##id},
-#include "cli/doctor.inc"
+#include "cli/doctor/doctor.inc"
 };
 enum { FINDINGS = sizeof findings / sizeof *findings };
 

@@ -1,7 +1,7 @@
 /* cwguard ledgers: what running and ended processes have in their ledgers, a line each. */
 #include "cli/cli.h"
-#include "cli/find.h"
-#include "cli/ledger_row.h"
+#include "cli/ledger/find.h"
+#include "cli/ledger/ledger_row.h"
 #include "core/json.h"
 #include "core/names.h"
 #include "core/options.h"

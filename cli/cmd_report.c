@@ -1,10 +1,10 @@
 /* cwguard report [PID... | FILE.cwg... | --all | --dead | --fd=N]: one report over what is named. */
 #include "cli/cli.h"
-#include "cli/debug_files.h"
 #include "cli/flags.h"
-#include "cli/redact.h"
-#include "cli/report_targets.h"
-#include "cli/save.h"
+#include "cli/ledger/save.h"
+#include "cli/report/redact.h"
+#include "cli/report/report_targets.h"
+#include "cli/symbols/debug_files.h"
 
 #include <errno.h>
 #include <limits.h>

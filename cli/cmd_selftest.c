@@ -1,8 +1,8 @@
 /* cwguard selftest: does it work here, with this library, on this kernel, for this user? */
 #include "cli/cli.h"
 #include "cli/library.h"
-#include "cli/selftest.h"
-#include "cli/selftest_child.h"
+#include "cli/selftest/child.h"
+#include "cli/selftest/selftest.h"
 
 #include <limits.h>
 #include <stdbool.h>

@@ -2,10 +2,10 @@
 #include "cli/cli.h"
 #include "cli/clock.h"
 #include "cli/flags.h"
-#include "cli/top_look.h"
-#include "cli/top_screen.h"
-#include "cli/top_table.h"
-#include "cli/top_terminal.h"
+#include "cli/top/look.h"
+#include "cli/top/screen.h"
+#include "cli/top/table.h"
+#include "cli/top/terminal.h"
 
 #include <errno.h>
 #include <limits.h>

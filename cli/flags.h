@@ -7,7 +7,7 @@
 #ifndef CLI_FLAGS_H
 #define CLI_FLAGS_H
 
-#include "cli/render.h"
+#include "cli/report/render.h"
 #include "core/options.h"
 
 #include <argp.h>

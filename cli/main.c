@@ -1,6 +1,6 @@
 /* cwguard: the reporter. Dispatches to the subcommands of cli/commands.inc. */
 #include "cli/cli.h"
-#include "cli/old_ledgers.h"
+#include "cli/ledger/old_ledgers.h"
 
 #include <argp.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 #!/bin/sh
-# doctor: for every row of cli/doctor.inc something that triggers its line and something that does not, with exit codes.
+# doctor: for every row of cli/doctor/doctor.inc something that triggers its line and something that does not, with exit codes.
 # shellcheck disable=SC2154,SC2317,SC2329 # lib.sh sets what seems unset; functions are called by their row's name
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/private.sh"

@@ -4,8 +4,8 @@
  * What must hold: no crash, no read outside, no endless loop, a message when the file is refused, never more than
  * LIMIT_BYTES of memory. libFuzzer and the sanitizers see to the first three (`make fuzz`). */
 #define _GNU_SOURCE
-#include "cli/adopt.h"
-#include "cli/load.h"
+#include "cli/ledger/adopt.h"
+#include "cli/ledger/load.h"
 #include "core/document.h"
 #include "core/emit.h"
 #include "core/frames.h"

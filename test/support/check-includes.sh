@@ -13,7 +13,7 @@ check_dir() {
     dir=$1
     shift
     allowed=$(echo "$*" | tr ' ' '|')
-    for f in "$dir"/*.c "$dir"/*.h "$dir"/*.inc "$dir"/*.S; do
+    for f in "$dir"/*.c "$dir"/*.h "$dir"/*.inc "$dir"/*.S "$dir"/*/*.c "$dir"/*/*.h "$dir"/*/*.inc; do
         [ -f "$f" ] || continue
         out=$(grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$f" | grep -vE "\"($allowed)/") &&
             complain "$f: may include $* only, written from the root: $out"
@@ -23,6 +23,11 @@ check_dir include include
 check_dir core include core
 check_dir preload include core preload
 check_dir cli include core cli
+# What the tool's commands share knows nothing of the commands.
+for f in cli/ledger/*.[ch] cli/process/*.[ch] cli/symbols/*.[ch] cli/report/*.[ch]; do
+    out=$(grep -nE '"cli/(run|watch|top|doctor|selftest)/' "$f") &&
+        complain "$f: is below the commands, it cannot use $out"
+done
 
 pure='arpa/inet|assert|elf|endian|errno|inttypes|limits|linux/[a-z_/]*|netinet/[a-z]*|stdarg|stdbool|stddef|stdint|string|sys/epoll|sys/socket|sys/syscall|poll'
 for f in core/*.c core/*.h; do

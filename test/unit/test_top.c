@@ -1,8 +1,8 @@
-/* cli/top_model.c, top_rows.c, top_text.c, top_detail.c: what `cwguard top` shows, without a terminal and without a kernel. */
-#include "cli/top_detail.h"
-#include "cli/top_model.h"
-#include "cli/top_rows.h"
-#include "cli/top_text.h"
+/* cli/top/model.c, top_rows.c, top_text.c, top_detail.c: what `cwguard top` shows, without a terminal and without a kernel. */
+#include "cli/top/detail.h"
+#include "cli/top/model.h"
+#include "cli/top/rows.h"
+#include "cli/top/text.h"
 
 #include "test/unit/fixture.h"
 
