@@ -211,7 +211,7 @@ const struct cw_thread *cw_context_in_call(const struct cw_context *context, int
     for (uint32_t i = 1; !context->calls && i < context->n_threads; i++)
         if (context->view->threads[i].k_object == fd && in_call(&context->view->threads[i]))
             return &context->view->threads[i];
-    uint32_t low = 0, high = context->n_calls;
+    uint32_t low = 0, high = context->calls ? context->n_calls : 0;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         if (context->calls[middle].fd < fd)
@@ -219,7 +219,7 @@ const struct cw_thread *cw_context_in_call(const struct cw_context *context, int
         else
             high = middle;
     }
-    bool found = low < context->n_calls && context->calls[low].fd == fd;
+    bool found = context->calls && low < context->n_calls && context->calls[low].fd == fd;
     return found ? &context->view->threads[context->calls[low].thread] : NULL;
 }
 

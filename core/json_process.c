@@ -26,8 +26,10 @@ static void out_command(struct cw_json *json, const struct cw_report *report)
     bool all = report->in.options && report->in.options->command;
 
     cw_json_open(json, "command", '[');
+    if (*p && !all)
+        cw_json_redacted(json, NULL, report, CW_REDACT_COMMAND, cw_report_called(report));
     /* cw_report_build put a NUL at the very end */
-    for (bool first = true; (first || all) && p < end && *p; p += strlen(p) + 1, first = false)
+    for (; all && p < end && *p; p += strlen(p) + 1)
         cw_json_redacted(json, NULL, report, CW_REDACT_COMMAND, p);
     cw_json_close(json, ']');
 }

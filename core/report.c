@@ -287,6 +287,14 @@ bool cw_report_fails(const struct cw_report *report)
     return report->totals.leaked || (report->in.late == CW_LATE_FAIL && report->totals.closed_late);
 }
 
+const char *cw_report_called(const struct cw_report *report)
+{
+    const struct cw_ledger *header = report->view->header;
+    bool is_title = strpbrk(header->command, " \t") && strcmp(header->command, header->exe) != 0;
+
+    return !header->command[0] || (is_title && header->exe[0]) ? header->exe : header->command;
+}
+
 struct cw_facts cw_report_facts(const struct cw_report *report, const struct cw_conn *conn)
 {
     uint32_t now_ms = conn->flags & CW_CONN_LATE ? conn->close_ms : report->in.now_ms;

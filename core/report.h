@@ -132,6 +132,9 @@ static inline const struct cw_conn *cw_report_conn(const struct cw_report *repor
     return &report->view->conns[item->conn];
 }
 
+/* What the program was called as: its argv[0], or its file where that has become a title with more in it (nginx, postgres). */
+const char *cw_report_called(const struct cw_report *report);
+
 /* The facts that a socket's diagnosis is made of. */
 struct cw_facts cw_report_facts(const struct cw_report *report, const struct cw_conn *conn);
 

@@ -114,7 +114,7 @@ static void out_command(struct cw_out *out, const struct cw_report *report)
     if (!*p)
         cw_out_safe(out, header->exe);
     else if (!all)
-        cw_redact_text(out, report->in.redact, CW_REDACT_COMMAND, p);
+        cw_redact_text(out, report->in.redact, CW_REDACT_COMMAND, cw_report_called(report));
     for (bool first = true; all && p < end && *p; p += strlen(p) + 1, first = false) {
         cw_out_str(out, first ? "" : " ");
         if (cw_redacts(report->in.redact, CW_REDACT_COMMAND))
@@ -196,7 +196,14 @@ void cw_text_connections(struct cw_out *out, const struct cw_document *document)
         cw_out_count(out, n - recorded);
         cw_out_str(out, n - recorded == 1 ? " process " : " processes ");
     }
-    cw_out_str(out, "without libcwguard.so: what can be known from outside");
+    /* Why the library has no ledger, where it is loaded: see cli/report/report_targets.c. */
+    bool loaded = true;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct cw_ledger *header = document->reports[i]->view->header;
+        loaded = loaded && (!(header->flags & CW_HEADER_OUTSIDE) || header->off_reason[0]);
+    }
+    cw_out_str(out, loaded ? "without a ledger" : "without libcwguard.so");
+    cw_out_str(out, ": what can be known from outside");
 }
 
 struct span {

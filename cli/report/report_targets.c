@@ -173,6 +173,8 @@ static void add_outside(struct cw_targets *targets, const struct cw_proc *proc)
         targets->failed = true;
         return;
     }
+    if (find_library(proc->pid) == LIBRARY_LOADED)
+        snprintf(load.view.header->off_reason, sizeof load.view.header->off_reason, "it has recorded nothing yet");
     snprintf(name, sizeof name, "pid %d", (int)proc->pid);
     cw_targets_add(targets, &load, name, CW_RENDER_RUNNING, proc);
 }

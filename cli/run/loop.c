@@ -179,8 +179,13 @@ static void say_following(struct state *state, const struct cw_watch_process *le
     for (size_t i = 0; i < count && i < NAMES_MAX; i++)
         used += (size_t)snprintf(names + used, sizeof names - used, "%s pid %d (%s)", i ? "," : "", (int)left[i].pid,
                                  left[i].name);
-    cw_say("%s has ended (%s); following %zu %s that it left:%s%s; Ctrl-C or SIGTERM ends this and reports",
-           state->run->name, end, count, count == 1 ? "process" : "processes", names, count > NAMES_MAX ? ", ..." : "");
+    const char *what = count == 1 ? "process" : "processes", *more = count > NAMES_MAX ? ", ..." : "";
+    if (state->told && !is_init())
+        cw_say("%s has ended (%s); %zu %s that it left may take %d s to end:%s%s; another signal: report at once",
+               state->run->name, end, count, what, AFTER_STOP_MS / 1000, names, more);
+    else
+        cw_say("%s has ended (%s); following %zu %s that it left:%s%s; Ctrl-C or SIGTERM ends this and reports",
+               state->run->name, end, count, what, names, more);
     state->said = true;
 }
 
@@ -208,13 +213,11 @@ static bool is_over(struct state *state)
     }
     state->empty = false;
     since_ms = cw_clock_ms(CLOCK_MONOTONIC) - state->ended_ms;
+    if (with_ledger > 0 && since_ms >= SAY_AFTER_MS && !state->said && !(state->told && is_init()))
+        say_following(state, left, count);
     if (state->told && !is_init())
         return since_ms >= AFTER_STOP_MS;
-    if (with_ledger == 0 && since_ms >= SOCKETLESS_MS)
-        return true;
-    if (with_ledger > 0 && since_ms >= SAY_AFTER_MS && !state->said && !state->told)
-        say_following(state, left, count);
-    return false;
+    return with_ledger == 0 && since_ms >= SOCKETLESS_MS;
 }
 
 /* --- the loop --- */

@@ -93,7 +93,7 @@ bool cw_run_report(struct cw_watch *watch, const struct cw_options *options)
         fails = cw_document_fails(document);
         if (cw_document_has_findings(document) || options->log_path[0])
             cw_render_emit(render);
-        else if (wants_line(options))
+        else if (wants_line(options) || document->totals.settling) /* too young to count is not the same as none */
             say_clean(document, options);
     }
     cw_render_free(render);

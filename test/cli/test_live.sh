@@ -94,10 +94,12 @@ run "$tool" report --ledger-dir=dir --dead --format=json
 check "--dead after kill -9" is "$rc" 0
 check "killed" is "$(json 'r["ended"]["how"]')" killed
 check "the last sweep" is "$(json 'r["truth"]')" last-sweep
+run "$tool" report --ledger-dir=dir --format=json "$pid"
+check "its pid is gone, its ledger is not" is "$rc $(json 'r["ended"]["how"]')" "0 killed"
+rm "$ledger"
 run "$tool" report --ledger-dir=dir "$pid"
 check "its pid is gone" is "$rc" 2
 check "its pid is gone: what next" says err "--dead"
-rm "$ledger"
 
 # Whose ledgers are whose.
 ns=$(stat -L -c %i /proc/self/ns/pid)

@@ -7,10 +7,10 @@ cd "$work" || exit 1
 ledgers=$(mktemp -d /dev/shm/cwguard-outside.XXXXXX) || exit 1 # the recorder wants a tmpfs
 trap 'rm -rf "$ledgers"; clean_up' EXIT
 victim=$work/outside
-"${CC:-cc}" -std=gnu11 -O1 -g -Wall -pthread -o "$victim" "$root/test/cli/process/outside.c" || exit 1
+"${CC:-cc}" -std=gnu11 -O1 -g -Wall -pthread -o "$victim" "$root/test/cli/outside.c" || exit 1
 
 # line MARK: the line of outside.c that carries it.
-line() { grep -n "LINE $1 " "$root/test/cli/process/outside.c" | head -n 1 | cut -d: -f1; }
+line() { grep -n "LINE $1 " "$root/test/cli/outside.c" | head -n 1 | cut -d: -f1; }
 
 # start MODE: with $more options; sets $pid, $tid (the thread in question) and $child. ask COMMAND: sets $answer. stop: ends it.
 more=

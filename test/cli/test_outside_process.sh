@@ -257,7 +257,7 @@ mkdir hidden
 start unshare -m -p -f -n --mount-proc sh -c "
     ip link set lo up && mount -t tmpfs none $work/hidden && cp $work/dynamic $work/hidden/ && exec $work/hidden/dynamic loop"
 pid=$(ps -o pid= --ppid "$job" | tr -d ' ')
-netns="nsenter -t $pid -n -m -p"
+netns="nsenter -t $pid -n -m -p -r" # -r: the root may not be that of its mount namespace
 check "it has another number there" is "$own_pid" 1
 settled 1 "$EPOLL"
 report

@@ -283,13 +283,45 @@ static void test_times_of_the_report(void **state)
     fixture_free(f);
 }
 
+/* Titles that servers give themselves may hold arguments, and peers. */
+static void test_called(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *exe, *argv0, *called;
+    } cases[] = {
+        {"/usr/sbin/nginx", "nginx", "nginx"},
+        {"/usr/sbin/nginx", "nginx: master process nginx -c /etc/secret.conf", "/usr/sbin/nginx"},
+        {"/opt/My Server/bin", "/opt/My Server/bin", "/opt/My Server/bin"},
+        {"/usr/bin/python3", "", "/usr/bin/python3"},
+        {"", "a b", "a b"},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct fixture *f = fixture_new(4);
+        struct cw_report_input in = input(f);
+        memset(f->header.command, 0, sizeof f->header.command);
+        strcpy(f->header.command, cases[i].argv0);
+        strcpy(f->header.exe, cases[i].exe);
+        struct built built = build(f, &in);
+        assert_string_equal(cw_report_called(&built.report), cases[i].called);
+        free(built.scratch);
+        fixture_free(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_counts),         cmocka_unit_test(test_option_late),
-        cmocka_unit_test(test_groups_and_order),    cmocka_unit_test(test_hostile_records),
-        cmocka_unit_test(test_little_scratch),      cmocka_unit_test(test_last_activity),
-        cmocka_unit_test(test_times_of_the_report), cmocka_unit_test(test_many),
+        cmocka_unit_test(test_what_counts),
+        cmocka_unit_test(test_option_late),
+        cmocka_unit_test(test_groups_and_order),
+        cmocka_unit_test(test_hostile_records),
+        cmocka_unit_test(test_little_scratch),
+        cmocka_unit_test(test_last_activity),
+        cmocka_unit_test(test_times_of_the_report),
+        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_called),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
