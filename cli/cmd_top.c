@@ -75,7 +75,7 @@ static uint64_t parse_whole(const char *text, uint64_t most, const char *what, c
     errno = 0;
     number = strtoull(text, &end, 10);
     if (errno || *end || *text < '0' || *text > '9' || !number || number > most)
-        argp_error(state, "%s '%s' is none", what, text);
+        argp_error(state, "%s '%s' is no number from 1 to %llu", what, text, (unsigned long long)most);
     return number;
 }
 

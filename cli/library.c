@@ -1,7 +1,10 @@
 #include "cli/library.h"
 
+#include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,16 +12,33 @@
 
 static const char *const places[] = {"", "../lib/", "../lib/x86_64-linux-gnu/"};
 
+/* The loader would only complain, and start the program without it. */
+static bool is_library(const char *path)
+{
+    Elf64_Ehdr header;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    bool is = fd >= 0 && read(fd, &header, sizeof header) == (ssize_t)sizeof header &&
+              !memcmp(header.e_ident, ELFMAG, SELFMAG) && header.e_type == ET_DYN;
+
+    if (fd >= 0)
+        close(fd);
+    return is;
+}
+
 int cw_library_find(char *path, size_t path_bytes, const char *given, char *why, size_t why_bytes)
 {
     char tool[PATH_MAX], candidate[PATH_MAX + 64], whole[PATH_MAX];
     ssize_t n;
 
     if (given && *given) {
-        if (realpath(given, whole) && access(whole, R_OK) == 0 &&
-            (size_t)snprintf(path, path_bytes, "%s", whole) < path_bytes)
+        bool readable = realpath(given, whole) && access(whole, R_OK) == 0 &&
+                        (size_t)snprintf(path, path_bytes, "%s", whole) < path_bytes;
+        if (readable && is_library(whole))
             return 0;
-        snprintf(why, why_bytes, "%s cannot be read: %s", given, strerror(errno));
+        if (readable)
+            snprintf(why, why_bytes, "%s is no shared library: give the path of libcwguard.so", given);
+        else
+            snprintf(why, why_bytes, "%s cannot be read: %s", given, strerror(errno));
         return -1;
     }
     n = readlink("/proc/self/exe", tool, sizeof tool - 1);

@@ -178,6 +178,14 @@ static enum cw_top_wish key_in_detail(struct cw_top_screen *screen, int key)
     }
 }
 
+/* The code paths of all processes again. */
+static enum cw_top_wish show_all(struct cw_top_screen *screen)
+{
+    screen->only_pid = 0;
+    cw_top_screen_follow(screen, screen->model);
+    return CW_TOP_DRAW;
+}
+
 static enum cw_top_wish enter(struct cw_top_screen *screen)
 {
     const struct cw_top_group *group = cw_top_screen_selected(screen);
@@ -204,6 +212,9 @@ static enum cw_top_wish key_in_lists(struct cw_top_screen *screen, int key)
         return CW_TOP_DRAW;
     }
     switch (key) {
+    case 27:
+    case KEY_BACKSPACE:
+        return screen->only_pid ? show_all(screen) : CW_TOP_NOTHING;
     case 'q':
         return CW_TOP_QUIT;
     case '\t':

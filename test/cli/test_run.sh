@@ -49,7 +49,7 @@ check "PATH is searched on" says out second
 
 # --- wrong usage ---
 for wrong in "" "--exitcode=0 true" "--exitcode=256 true" "--exitcode=x true" "--grace=soon true" "--stop-timeout=1y true" \
-    "--nonsense true" "--library=/nowhere/lib.so true" "--run=1 true" "--output=/nowhere/at/all/report true" "--output=. true"; do
+    "--nonsense true" "--library=/nowhere/lib.so true" "--library=/etc/passwd true" "--library=$tool.nothing true" "--run=1 true" "--output=/nowhere/at/all/report true" "--output=. true"; do
     # shellcheck disable=SC2086
     run "$tool" run $wrong
     check "'$wrong' is refused" is "$rc" 2

@@ -233,6 +233,10 @@ check "one process's code paths: its own" shows ' abandoned '
 check "one process's code paths: no other" shows_not ' eof-not-closed '
 type_in Enter
 check "all code paths again" shows ' eof-not-closed '
+type_in Enter
+check "one process's code paths once more" shows_not ' eof-not-closed '
+type_in Escape
+check "Esc: all code paths" shows ' eof-not-closed '
 type_in Tab
 
 # Sizes.
