@@ -3,6 +3,7 @@
 #include "cli/ledger/find.h"
 #include "cli/ledger/ledger_row.h"
 #include "cli/ledger/load.h"
+#include "cli/process/proc.h"
 #include "core/options.h"
 
 #include <errno.h>
@@ -224,11 +225,9 @@ int cw_cmd_clean(int argc, char **argv)
         cw_find_ledgers("", clean.options.ledger_dir, clean_one, &clean);
     clean.named = true;
     for (size_t i = 0; i < clean.n_targets; i++) {
-        char *end;
-        errno = 0;
-        long pid = strtol(clean.targets[i], &end, 10);
-        if (*clean.targets[i] && !*end && pid > 0 && pid <= INT32_MAX && !errno)
-            clean_pid(&clean, (pid_t)pid);
+        pid_t pid = cw_proc_parse_pid(clean.targets[i]);
+        if (pid > 0)
+            clean_pid(&clean, pid);
         else
             clean_file(&clean, clean.targets[i]);
     }

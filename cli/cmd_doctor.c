@@ -1,6 +1,7 @@
 /* cwguard doctor PROGRAM | PID: a line for each thing that decides whether it will work. */
 #include "cli/cli.h"
 #include "cli/doctor/doctor.h"
+#include "cli/process/proc.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -152,7 +153,6 @@ int cw_cmd_doctor(int argc, char **argv)
     struct arguments arguments = {0};
     struct cw_patient *patient;
     int code = CW_EXIT_FAILED;
-    char *end;
 
     if (argp_parse(cw_argp_doctor(), argc, argv, ARGP_IN_ORDER, NULL, &arguments))
         return CW_EXIT_FAILED;
@@ -163,11 +163,9 @@ int cw_cmd_doctor(int argc, char **argv)
         cw_say("not enough memory");
         return CW_EXIT_FAILED;
     }
-    errno = 0;
-    long pid = strtol(arguments.target, &end, 10);
-    bool is_pid = *arguments.target && !*end && pid > 0 && pid <= INT_MAX && !errno;
-    if ((is_pid ? cw_patient_process(patient, (pid_t)pid, arguments.library)
-                : cw_patient_program(patient, arguments.target, arguments.library)) == 0)
+    pid_t pid = cw_proc_parse_pid(arguments.target);
+    if ((pid > 0 ? cw_patient_process(patient, pid, arguments.library)
+                 : cw_patient_program(patient, arguments.target, arguments.library)) == 0)
         code = examine(patient);
     cw_patient_free(patient);
     free(patient);

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "cli/flags.h"
 #include "cli/ledger/save.h"
+#include "cli/process/proc.h"
 #include "cli/report/redact.h"
 #include "cli/report/report_targets.h"
 #include "cli/symbols/debug_files.h"
@@ -36,11 +37,6 @@ static int parse_number(const char *text, const char *what)
         exit(CW_EXIT_FAILED);
     }
     return (int)number;
-}
-
-static bool is_pid(const char *name)
-{
-    return *name && name[strspn(name, "0123456789")] == 0;
 }
 
 /* --- arguments --- */
@@ -172,10 +168,15 @@ static void gather(struct cw_targets *targets, const struct arguments *arguments
     else if (arguments->dead)
         cw_target_dead(targets);
     for (size_t i = 0; i < arguments->n_names; i++) {
-        if (is_pid(arguments->names[i]))
-            cw_target_process(targets, (pid_t)parse_number(arguments->names[i], "pid"));
-        else
+        pid_t pid = cw_proc_parse_pid(arguments->names[i]);
+        if (pid < 0) {
+            cw_say("pid '%s' is no number that a process can have", arguments->names[i]);
+            targets->failed = true;
+        } else if (pid) {
+            cw_target_process(targets, pid);
+        } else {
             cw_target_file(targets, arguments->names[i]);
+        }
     }
 }
 

@@ -3,11 +3,23 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+pid_t cw_proc_parse_pid(const char *word)
+{
+    char *end;
+
+    if (!*word || word[strspn(word, "0123456789")])
+        return 0;
+    errno = 0;
+    long pid = strtol(word, &end, 10);
+    return errno || pid <= 0 || pid > INT_MAX ? -1 : (pid_t)pid;
+}
 
 ssize_t cw_proc_read_small(const char *path, char *to, size_t n)
 {

@@ -30,6 +30,9 @@ int cw_proc_again(struct cw_proc *proc);
 /* The pid or tid of a process or thread as it sees itself; `pid` where the kernel does not say. */
 pid_t cw_proc_inner_pid(pid_t pid);
 
+/* The pid that a word of the command line is: 0 if it is none, -1 if it is a number that no pid can be. */
+pid_t cw_proc_parse_pid(const char *word);
+
 /* Reads a small /proc file as a string; bytes read, or negative errno. */
 ssize_t cw_proc_read_small(const char *path, char *to, size_t n);
 

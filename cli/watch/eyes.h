@@ -1,6 +1,6 @@
 /* The eyes of the watcher: what one look at the kernel and at the ledgers is made with, used again from look to look.
  *
- * Shared by watch_look.c (processes), watch_index.c (the dump) and watch_search.c (/proc/PID/fd) alone. Single-threaded. */
+ * Shared by look.c (processes), index.c (the dump) and search.c (/proc/PID/fd) alone. Single-threaded. */
 #ifndef CLI_WATCH_EYES_H
 #define CLI_WATCH_EYES_H
 
@@ -34,7 +34,7 @@ struct cw_watch_eyes {
     bool said_error;
 };
 
-/* --- watch_index.c --- */
+/* --- index.c --- */
 
 /* Room for so many bytes; what was in it stays. */
 bool cw_eyes_reserve(struct cw_eyes_buffer *buffer, size_t size);
@@ -62,7 +62,7 @@ void cw_eyes_read(struct cw_watch *watch, struct cw_watched *watched);
 /* fds[index of a record]: the lowest fd whose slot names it, plus one; 0 none. False without memory. */
 bool cw_eyes_invert(struct cw_watch_eyes *eyes);
 
-/* --- watch_look.c --- */
+/* --- look.c --- */
 
 /* The look at a process begins, with no socket found yet; what was found becomes its last look. */
 void cw_eyes_begin(struct cw_watch_eyes *eyes);
@@ -74,7 +74,7 @@ struct cw_watch_sock *cw_eyes_add(struct cw_watch_eyes *eyes, const struct cw_so
 /* The process has the socket at this place of the dump open as fd. before: what the last look said of that fd, or NULL. */
 void cw_eyes_enter(struct cw_watch_eyes *eyes, const struct cw_watch_sock *before, long at, int fd, bool by_proc);
 
-/* --- watch_search.c --- */
+/* --- search.c --- */
 
 /* Looks for the owners of sockets in CLOSE_WAIT that no ledger has led to, in the processes of that network namespace. */
 void cw_eyes_search(struct cw_watch *watch, uint64_t net_ns);

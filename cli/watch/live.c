@@ -272,17 +272,10 @@ static void announce(struct cw_watch *watch, struct patient *patient)
 
 static void mark_told(struct cw_watched *watched, int fd)
 {
-    size_t low = 0, high = watched->n_socks;
+    struct cw_watch_sock *sock = cw_watch_sock_at(watched, fd);
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (watched->socks[middle].fd < fd)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    if (low < watched->n_socks && watched->socks[low].fd == fd)
-        watched->socks[low].told = true;
+    if (sock)
+        sock->told = true;
 }
 
 /* Those that were counted, here or for another process that has them open too. */

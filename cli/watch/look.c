@@ -51,7 +51,7 @@ static uint64_t slot_of(const struct cw_watch_eyes *eyes, int fd)
     return fd >= 0 && (size_t)fd < eyes->n_slots ? slots[fd] : 0;
 }
 
-static const struct cw_watch_sock *find_fd(const struct cw_watched *watched, int fd)
+struct cw_watch_sock *cw_watch_sock_at(const struct cw_watched *watched, int fd)
 {
     size_t low = 0, high = watched->n_socks;
 
@@ -124,7 +124,7 @@ static void enter_recorded(struct cw_watch *watch, struct cw_watched *watched)
         if (match < 0)
             continue;
         int fd = (int)fds[i] - 1;
-        const struct cw_watch_sock *before = find_fd(watched, fd);
+        const struct cw_watch_sock *before = cw_watch_sock_at(watched, fd);
         bool same = before && before->slot == slot_of(eyes, fd) && !is_due(watch, fd);
         int64_t inode = same ? before->sock.inode : ask_inode(watched->pid, fd);
         /* Of a process that may not be looked into (dumpable 0) its own record is all there is. */

@@ -62,10 +62,10 @@ struct cw_watched {
 
 /* --- the watcher --- */
 
-struct cw_watch_tree;  /* watch_tree.c */
-struct cw_watch_names; /* watch_find.c */
-struct cw_watch_eyes;  /* watch_look.c */
-struct cw_watch_live;  /* watch_live.c */
+struct cw_watch_tree;  /* tree.c */
+struct cw_watch_names; /* find.c */
+struct cw_watch_eyes;  /* look.c */
+struct cw_watch_live;  /* live.c */
 
 /* A wait status that came before its process's ledger was found. */
 struct cw_watch_status {
@@ -107,7 +107,7 @@ struct cw_watched *cw_watch_add(struct cw_watch *watch);
 /* Closes the files of one that has ended, or is not wanted any more. */
 void cw_watched_close(struct cw_watched *watched);
 
-/* --- watch_tree.c: the processes that /proc shows --- */
+/* --- tree.c: the processes that /proc shows --- */
 
 struct cw_watch_tree *cw_watch_tree_new(void);
 void cw_watch_tree_free(struct cw_watch_tree *tree);
@@ -123,7 +123,7 @@ const struct cw_proc *cw_watch_tree_find(const struct cw_watch *watch, uint64_t 
 /* Calls `each` for one process of the run in every mount namespace, and below every root, but our own. */
 void cw_watch_tree_mounts(struct cw_watch *watch, void (*each)(struct cw_watch *watch, pid_t pid));
 
-/* --- watch_find.c: ledgers --- */
+/* --- find.c: ledgers --- */
 
 struct cw_watch_names *cw_watch_names_new(void);
 void cw_watch_names_free(struct cw_watch_names *names);
@@ -133,13 +133,16 @@ void cw_watch_names_free(struct cw_watch_names *names);
 void cw_watch_find(struct cw_watch *watch);
 void cw_watch_find_elsewhere(struct cw_watch *watch);
 
-/* --- watch_look.c: the kernel's word on their sockets --- */
+/* --- look.c: the kernel's word on their sockets --- */
+
+/* The socket that the last look has found at this fd, or NULL. */
+struct cw_watch_sock *cw_watch_sock_at(const struct cw_watched *watched, int fd);
 
 struct cw_watch_eyes *cw_watch_eyes_new(void);
 void cw_watch_eyes_free(struct cw_watch_eyes *eyes);
 void cw_watch_look_at_all(struct cw_watch *watch);
 
-/* --- watch_end.c --- */
+/* --- end.c --- */
 
 /* Enters the last look into what was loaded from the process's ledger. */
 void cw_watch_enter(struct cw_load *load, const struct cw_watched *watched);
@@ -156,7 +159,7 @@ void cw_watch_keep_image(struct cw_watched *watched, struct cw_load *load);
 /* What is known of sockets that it was started with, from its earlier images and its parent. load has room to spare. */
 void cw_watch_adopt(const struct cw_watch *watch, const struct cw_watched *watched, struct cw_load *load);
 
-/* --- watch_live.c --- */
+/* --- live.c --- */
 
 struct cw_watch_live *cw_watch_live_new(void);
 void cw_watch_live_free(struct cw_watch_live *live);

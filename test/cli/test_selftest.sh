@@ -49,7 +49,11 @@ check "--library" grep -q '^PASS  hooks ' out
 run "$tool" selftest --library=/nonexistent/libcwguard.so
 fails hooks ledger reporter symbols
 echo "no library" >text.so
-timed "$tool" selftest --library="$work/text.so"
+run "$tool" selftest --library="$work/text.so"
+fails hooks ledger reporter symbols
+check "no library: said" says out "text.so is no shared library"
+head -c 64 "$build/libcwguard.so" >cut.so
+timed "$tool" selftest --library="$work/cut.so"
 fails hooks ledger reporter symbols
 check "what the loader says" says out "from LD_PRELOAD cannot be preloaded"
 # A library that records nothing: what the kernel has counts, not what is believed.

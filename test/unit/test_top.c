@@ -1,4 +1,4 @@
-/* cli/top/model.c, top_rows.c, top_text.c, top_detail.c: what `cwguard top` shows, without a terminal and without a kernel. */
+/* cli/top/model.c, rows.c, text.c, detail.c: what `cwguard top` shows, without a terminal and without a kernel. */
 #include "cli/top/detail.h"
 #include "cli/top/model.h"
 #include "cli/top/rows.h"
