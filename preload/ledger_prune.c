@@ -134,7 +134,7 @@ static bool is_reported(int dirfd, const char *name)
 {
     unsigned char head[offsetof(struct cw_ledger, flags) + sizeof(uint32_t)];
     uint32_t version, flags;
-    long fd = cw_sys(SYS_openat, dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
+    int fd = cw_fd_open(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
     if (fd < 0)
         return false;
     long n = cw_sys(SYS_read, fd, head, sizeof head);
