@@ -274,14 +274,6 @@ int cw_report_build(struct cw_report *ret, struct cw_view *view, const struct cw
 
 /* --- questions --- */
 
-bool cw_report_has_findings(const struct cw_report *report)
-{
-    for (unsigned i = 0; i < CW_REPORT_SECTIONS; i++)
-        if (report->n_groups[i])
-            return true;
-    return false;
-}
-
 bool cw_report_fails(const struct cw_report *report)
 {
     return report->totals.leaked || (report->in.late == CW_LATE_FAIL && report->totals.closed_late);

@@ -109,9 +109,6 @@ size_t cw_report_scratch_bytes(const struct cw_view *view);
 int cw_report_build(struct cw_report *ret, struct cw_view *view, const struct cw_report_input *in, void *scratch,
                     size_t scratch_bytes);
 
-/* Whether there is anything to report: a group of any section. */
-bool cw_report_has_findings(const struct cw_report *report);
-
 /* Whether a test run should fail: leaks of severity error, or sockets closed late if option late says fail. */
 bool cw_report_fails(const struct cw_report *report);
 

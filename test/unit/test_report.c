@@ -28,6 +28,14 @@ static struct cw_report_input input(const struct fixture *f)
                                     .resolver = &f->resolver};
 }
 
+static bool has_groups(const struct cw_report *report)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < CW_REPORT_SECTIONS; i++)
+        n += report->n_groups[i];
+    return n > 0;
+}
+
 static struct built build(struct fixture *f, const struct cw_report_input *in)
 {
     struct built built;
@@ -97,7 +105,7 @@ static void test_what_counts(void **state)
     assert_int_equal(b.report.groups[CW_REPORT_CLOSED_LATE][0].oldest_ms, 45000);
     assert_int_equal(b.report.groups[CW_REPORT_CLOSED_LATE][0].severity, CW_SEVERITY_NOTE);
     assert_int_equal(b.report.context.n_listeners, 1);
-    assert_true(cw_report_has_findings(&b.report));
+    assert_true(has_groups(&b.report));
     assert_true(cw_report_fails(&b.report));
     free(b.scratch);
     fixture_free(f);
@@ -114,7 +122,7 @@ static void test_option_late(void **state)
 
     struct cw_report_input in = input(f);
     struct built b = build(f, &in);
-    assert_true(cw_report_has_findings(&b.report));
+    assert_true(has_groups(&b.report));
     assert_false(cw_report_fails(&b.report));
     free(b.scratch);
     in.late = CW_LATE_FAIL;
@@ -124,7 +132,7 @@ static void test_option_late(void **state)
     free(b.scratch);
     in.late = CW_LATE_OFF;
     b = build(f, &in);
-    assert_false(cw_report_has_findings(&b.report));
+    assert_false(has_groups(&b.report));
     assert_int_equal(b.report.totals.closed_late, 1);
     free(b.scratch);
     fixture_free(f);
