@@ -64,6 +64,23 @@ limited() {
     (ldd "$tool" | grep -q libasan || ulimit -v 262144; exec timeout 20 "$@")
 }
 
+# start_ready NAME COMMAND...: in the background, its stdin a FIFO that stays open; it prints "ready PID". Sets $pid, and $NAME,
+# to that pid, as the process sees itself.
+start_ready() {
+    name=$1
+    shift
+    mkfifo "$name.in" "$name.out"
+    # shellcheck disable=SC2094
+    "$@" <"$name.in" >"$name.out" 2>"$name.err" &
+    job=$!
+    children="$children $job"
+    (exec sleep 1000) >"$name.in" & # holds it open
+    children="$children $!"
+    read -r word pid <"$name.out"
+    check "$name has begun" is "$word" ready
+    eval "$name=\$pid"
+}
+
 finish() {
     echo "$passed passed, $failed failed, $skipped skipped"
     [ "$failed" = 0 ]

@@ -11,21 +11,6 @@ fi
 cp "$tool" ./cwguard
 chmod 755 . cwguard leave
 
-# start NAME COMMAND...: in the background, its stdin a FIFO that stays open; sets $NAME to the pid as it sees itself.
-start() {
-    name=$1
-    shift
-    mkfifo "$name.in" "$name.out"
-    # shellcheck disable=SC2094
-    "$@" <"$name.in" >"$name.out" 2>"$name.err" &
-    job=$!
-    children="$children $job"
-    (exec sleep 1000) >"$name.in" & # holds it open
-    children="$children $!"
-    read -r word pid <"$name.out"
-    check "$name has begun" is "$word" ready
-    eval "$name=\$pid"
-}
 # The pid from here of a process below another one that sees itself as pid $2.
 seen_from_here() {
     for p in $(pgrep -P "$1"); do
@@ -49,7 +34,7 @@ exec 9<&0 # a background job of sh gets /dev/null
 wait
 END
 contained() {
-    start "$1" unshare -m -p -f -n --mount-proc sh ./inside "$build/libcwguard.so" "$3" ./leave "$2"
+    start_ready "$1" unshare -m -p -f -n --mount-proc sh ./inside "$build/libcwguard.so" "$3" ./leave "$2"
     inner=$pid
     pid=$(seen_from_here "$job" "$inner")
     eval "$1=\$pid"
@@ -108,7 +93,7 @@ own=$(mktemp -d /dev/shm/cwguard-elsewhere.XXXXXX)
 trap 'clean_up; rm -rf "$own"' EXIT
 chmod 700 "$own"
 options="live=0:grace=0:log_path=/dev/null:ledger_dir=$own"
-start roots env LD_PRELOAD="$build/libcwguard.so" CWGUARD_OPTIONS="$options" ./leave 2
+start_ready roots env LD_PRELOAD="$build/libcwguard.so" CWGUARD_OPTIONS="$options" ./leave 2
 run ./as 1234562 ./cwguard report --grace=0 "$roots"
 check "root's process, as nobody: no report" is "$rc" 2
 check "root's process, as nobody: whose it is, and who this is" says err "it belongs to user 0 (root), this is user 1234562"
@@ -118,7 +103,7 @@ check "root's process, as nobody: nothing on stdout" is "$(wc -c <out)" 0
 chown 1234561 "$own"
 copy=$work/lib
 mkdir -m 755 "$copy" && cp "$build/libcwguard.so" "$copy" && chmod 755 "$copy/libcwguard.so"
-start theirs ./as 1234561 env LD_PRELOAD="$copy/libcwguard.so" CWGUARD_OPTIONS="$options" ./leave 3
+start_ready theirs ./as 1234561 env LD_PRELOAD="$copy/libcwguard.so" CWGUARD_OPTIONS="$options" ./leave 3
 run ./as 1234562 ./cwguard report --grace=0 "$theirs"
 check "another user's process: no report" is "$rc" 2
 check "another user's process: whose it is" says err "it belongs to user 1234561, this is user 1234562"
@@ -142,11 +127,11 @@ cat >dumpable.c <<'END'
 __attribute__((constructor)) static void off(void) { prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
 END
 "${CC:-cc}" -shared -fPIC -o "$copy/dumpable.so" dumpable.c || exit 1
-start closed ./as 1234561 env LD_PRELOAD="$copy/dumpable.so" ./leave 1
+start_ready closed ./as 1234561 env LD_PRELOAD="$copy/dumpable.so" ./leave 1
 run ./as 1234561 ./cwguard report "$closed"
 check "not dumpable: no report" is "$rc" 2
 check "not dumpable: said" says err "it is not dumpable"
-start half ./as 1234561 env LD_PRELOAD="$copy/libcwguard.so:$copy/dumpable.so" CWGUARD_OPTIONS="$options" ./leave 2
+start_ready half ./as 1234561 env LD_PRELOAD="$copy/libcwguard.so:$copy/dumpable.so" CWGUARD_OPTIONS="$options" ./leave 2
 run ./as 1234561 ./cwguard report --ledger-dir="$own" --grace=0 --format=json "$half"
 check "not dumpable, with a ledger: what the recorder knows" is "$rc" 0
 check "not dumpable, with a ledger: said" says err "the report shows the state of the recorder's last own check"

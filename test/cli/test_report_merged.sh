@@ -7,23 +7,8 @@ ledgers=$(mktemp -d /dev/shm/cwguard-merged.XXXXXX) || exit 1 # the recorder wan
 trap 'clean_up; rm -rf "$ledgers"' EXIT
 "${CC:-cc}" -std=gnu11 -O1 -g -Wall -o leave "$root/test/cli/leave.c" || exit 1
 
-# start NAME COMMAND...: in the background, its stdin a FIFO that stays open; sets $pid (as it sees itself) and $NAME to it.
-start() {
-    name=$1
-    shift
-    mkfifo "$name.in" "$name.out"
-    # shellcheck disable=SC2094
-    "$@" <"$name.in" >"$name.out" 2>"$name.err" &
-    job=$!
-    children="$children $job"
-    (exec sleep 1000) >"$name.in" & # holds it open
-    children="$children $!"
-    read -r word pid <"$name.out"
-    check "$name has begun" is "$word" ready
-    eval "$name=\$pid"
-}
 recorded() {
-    start "$1" env LD_PRELOAD="$build/libcwguard.so" \
+    start_ready "$1" env LD_PRELOAD="$build/libcwguard.so" \
         CWGUARD_OPTIONS="live=0:grace=0:exit_grace=0:log_path=/dev/null:ledger_dir=$ledgers" \
         ./leave "$2" ${3:+"$3"}
 }
@@ -136,7 +121,7 @@ if child == 0:
 client.close()
 os.waitpid(child, 0)
 END
-start shared env LD_PRELOAD="$build/libcwguard.so" \
+start_ready shared env LD_PRELOAD="$build/libcwguard.so" \
     CWGUARD_OPTIONS="live=0:grace=0:exit_grace=0:log_path=/dev/null:ledger_dir=$ledgers" python3 share.py
 # shellcheck disable=SC2154
 parent=$(awk '/^PPid:/ {print $2}' "/proc/$shared/status")
